@@ -1,0 +1,214 @@
+package node
+
+import (
+	"fmt"
+
+	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/virtualclock"
+)
+
+// EventKind says what happened.
+type EventKind uint8
+
+// The kinds of events. Every event carries Now, the counter reading at which it is handed to Step; Now never decreases.
+const (
+	// EventStart is the first event. Realtime, if it is not zero, is the host's wall clock at Now: a hint to anchor the raw
+	// timeline near true time, never trusted.
+	EventStart EventKind = iota + 1
+	// EventTimer: the time that the last ActionWake asked for has come (or passed).
+	EventTimer
+	// EventPacket: a datagram (Packet) came from Source; Stamp is its arrival. Packet is not kept after Step returns.
+	EventPacket
+	// EventSent: the departure stamp (Stamp) of the request that ActionSend of this Source numbered Sequence. The daemon
+	// reports a user-space stamp at once, and a better one (kernel, hardware) when the kernel gives it.
+	EventSent
+	// EventSendFailed: the request Sequence of Source could not be sent (Reason).
+	EventSendFailed
+	// EventUnreachable: the network says that Source cannot be reached (ICMP), or its name does not resolve (Reason).
+	EventUnreachable
+	// EventDisruption: the host or its counter was disrupted (Reason).
+	EventDisruption
+	// EventConfigure: Config replaces the present one; sources with the same ID and Address keep their state.
+	EventConfigure
+)
+
+var eventNames = map[EventKind]string{
+	EventStart: "start", EventTimer: "timer", EventPacket: "packet", EventSent: "sent", EventSendFailed: "send_failed",
+	EventUnreachable: "unreachable", EventDisruption: "disruption", EventConfigure: "configure",
+}
+
+// String returns the kind's name as in the event log.
+func (k EventKind) String() string {
+	if s, ok := eventNames[k]; ok {
+		return s
+	}
+	return fmt.Sprintf("event_%d", uint8(k))
+}
+
+// MarshalText writes the kind's name.
+func (k EventKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a kind's name.
+func (k *EventKind) UnmarshalText(b []byte) error {
+	for kind, s := range eventNames {
+		if s == string(b) {
+			*k = kind
+			return nil
+		}
+	}
+	return fmt.Errorf("node: no event is called %q", b)
+}
+
+// Event is one input of Step: a union; which fields mean anything is said at each kind.
+type Event struct {
+	Kind     EventKind         `json:"kind"`
+	Now      hw.Ticks          `json:"now"`
+	Source   int               `json:"source,omitempty"`
+	Sequence uint32            `json:"sequence,omitempty"`
+	Stamp    hw.Stamp          `json:"stamp,omitzero"`
+	Packet   []byte            `json:"packet,omitempty"`
+	Reason   reason.Code       `json:"reason,omitempty"`
+	Realtime virtualclock.Time `json:"realtime,omitzero"`
+	Config   *Config           `json:"config,omitempty"`
+}
+
+// ActionKind says what to do.
+type ActionKind uint8
+
+// The kinds of actions.
+const (
+	// ActionSend: send Packet to Source and report EventSent with the same Sequence. Packet is valid until the next Step.
+	ActionSend ActionKind = iota + 1
+	// ActionWake: deliver EventTimer when the counter reaches At. It replaces the one before.
+	ActionWake
+	// ActionPublish: Publication is the new state of the clock: write it to the page, serve from it.
+	ActionPublish
+	// ActionReport: something happened that a person may want to know (Report): for the log and the counters.
+	ActionReport
+)
+
+var actionNames = map[ActionKind]string{ActionSend: "send", ActionWake: "wake", ActionPublish: "publish", ActionReport: "report"}
+
+// String returns the kind's name as in the event log.
+func (k ActionKind) String() string {
+	if s, ok := actionNames[k]; ok {
+		return s
+	}
+	return fmt.Sprintf("action_%d", uint8(k))
+}
+
+// MarshalText writes the kind's name.
+func (k ActionKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// Action is one output of Step: a union like Event.
+type Action struct {
+	Kind        ActionKind   `json:"kind"`
+	Source      int          `json:"source,omitempty"`
+	Sequence    uint32       `json:"sequence,omitempty"`
+	Packet      []byte       `json:"packet,omitempty"`
+	At          hw.Ticks     `json:"at,omitempty"`
+	Publication *Publication `json:"publication,omitempty"`
+	Report      Report       `json:"report,omitzero"`
+}
+
+// Publication is what the node wants the world to know of its clock.
+type Publication struct {
+	Clock virtualclock.Coefficients `json:"clock"`
+	// Server is what an NTP answer may claim.
+	Server ServerState `json:"server"`
+	// Reason says why Clock.Status is not Synchronised.
+	Reason reason.Code `json:"reason"`
+}
+
+// ServerState is what the node's answers as an NTP server say of its clock. The bound is not in it: the responder computes it
+// from the coefficients at the instant of each answer.
+type ServerState struct {
+	// Leap is 0, 1 or 2; 3 when not synchronised.
+	Leap uint8 `json:"leap"`
+	// Stratum is 1 to 15, 0 when not synchronised.
+	Stratum     uint8  `json:"stratum"`
+	ReferenceID uint32 `json:"reference_id"`
+	// RootDelay is the round-trip delay to the reference, in seconds.
+	RootDelay float64 `json:"root_delay"`
+	// ReferenceTime is the virtual time of the last update.
+	ReferenceTime virtualclock.Time `json:"reference_time"`
+}
+
+// Report is one thing that happened, for people and counters.
+type Report struct {
+	// Topic is one of packet, sample, source, clock, disruption.
+	Topic string `json:"topic"`
+	// Source is the source's ID, or 0 when the report is about the host.
+	Source int         `json:"source,omitempty"`
+	Reason reason.Code `json:"reason"`
+	// Status is the clock's status after a report with topic clock.
+	Status virtualclock.Status `json:"status"`
+	// Value is a figure that belongs to the reason, in seconds (a falseticker's distance, a bound), or 0.
+	Value float64 `json:"value,omitempty"`
+}
+
+// Config is all that a Node is told.
+type Config struct {
+	// Seed makes the nonces of the requests; it must be secret and fresh where packets meet a real network.
+	Seed [32]byte `json:"seed"`
+	// Counter is the nominal frequency of the counter.
+	Counter hw.Frequency `json:"counter"`
+	// Granularity of the counter in ticks, at least 1.
+	Granularity uint64 `json:"granularity"`
+	// DriftBound is ρ: the largest relative error of the counter's oscillator against its nominal frequency, the latter's
+	// measurement error excluded (it is added). 50e-6 is 50 ppm.
+	DriftBound float64 `json:"drift_bound"`
+	// MaxSlew is the largest rate at which an offset is amortised, as a ratio.
+	MaxSlew float64 `json:"max_slew"`
+	// MaxBound is the half-width in seconds above which the clock is unsynchronised.
+	MaxBound float64 `json:"max_bound"`
+	// HoldoverAfter is how long, in seconds, after the last good sample the status falls to holdover; 0: 3 polls of the
+	// fastest source, and at least 1 s.
+	HoldoverAfter float64 `json:"holdover_after"`
+	// Heartbeat is how often, in seconds, the node publishes at the least; Lifetime is how long a reader may go on with a
+	// publication (as holdover after three heartbeats) when no newer one comes.
+	Heartbeat float64 `json:"heartbeat"`
+	Lifetime  float64 `json:"lifetime"`
+	// MaxFalse is f: how many sources may be false at a time; −1: ⌊(n−1)/2⌋.
+	MaxFalse int `json:"max_false"`
+	// Sources are the masters to follow.
+	Sources []SourceConfig `json:"sources"`
+	// Local, if set, makes this host's own clock the reference while no source is configured.
+	Local *LocalConfig `json:"local,omitempty"`
+	// Rate and RateStd are what is remembered of the counter's rate from before (the state file): d(true)/d(raw) − 1. RateStd
+	// 0 means nothing is remembered.
+	Rate    float64 `json:"rate"`
+	RateStd float64 `json:"rate_std"`
+}
+
+// SourceConfig is one master.
+type SourceConfig struct {
+	// ID is unique and not 0.
+	ID int `json:"id"`
+	// Name is what the user wrote; Address what it resolved to ("192.0.2.1:123"). A change of Address resets the source.
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// ReferenceID is what a server that follows this source puts in its answers (RFC 5905 figure 12: the IPv4 address, or
+	// the first four bytes of an MD5 of the IPv6 address).
+	ReferenceID uint32 `json:"reference_id"`
+	// Poll is the poll interval in seconds. Burst is how many requests are sent quickly at the start and after a gap.
+	Poll  float64 `json:"poll"`
+	Burst int     `json:"burst"`
+	// BurstSpacing is the time between the requests of a burst, in seconds.
+	BurstSpacing float64 `json:"burst_spacing"`
+	// Timeout is how long an answer is waited for, in seconds.
+	Timeout float64 `json:"timeout"`
+	// Interleaved: use interleaved mode when the server offers it.
+	Interleaved bool `json:"interleaved"`
+	// MinDelay is the known least one-way delay in seconds, each way; 0 when not known.
+	MinDelay float64 `json:"min_delay"`
+	// MaxServerError is the largest error that the server may claim, in seconds.
+	MaxServerError float64 `json:"max_server_error"`
+}
+
+// LocalConfig makes this host the reference: its clock is true by definition, within Bound seconds.
+type LocalConfig struct {
+	Stratum uint8   `json:"stratum"`
+	Bound   float64 `json:"bound"`
+}

@@ -1,0 +1,220 @@
+// Package reason is the one list of reason codes: why a packet, a sample, a source, a page or a whole clock was rejected or
+// lost its standing. The log, the command line, the metrics and the event log all use these names and no others.
+//
+// A Code is one byte, so that counting rejections is an array index. Its String is the stable name (snake_case) that programs
+// read; Explain is a sentence for people.
+package reason
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Code names one reason. The zero value OK means "nothing to complain of".
+type Code uint8
+
+// The reason codes. Their order may change between versions; their names may not.
+const (
+	OK Code = iota
+
+	// Packets that a client did not use.
+	PacketTooShort
+	PacketTooLong
+	PacketMalformed
+	PacketVersion
+	PacketMode
+	PacketOrigin
+	PacketDuplicate
+	PacketUnsolicited
+	PacketLate
+	PacketZeroTimestamp
+	PacketSource
+	PacketAuthentication
+
+	// Answers of a server that could not be used.
+	ServerUnsynchronised
+	ServerStratum
+	ServerRootDistance
+	ServerOrder
+	ServerLoop
+	KissRate
+	KissDeny
+	KissOther
+
+	// Samples and sources.
+	SampleNegativeDelay
+	SampleEmptyInterval
+	SampleStamp
+	SourceUnreachable
+	SourceResolve
+	SourceSend
+	SourceFalseticker
+	SourceTooWide
+	SourceWaiting
+
+	// The fusion of the sources, and the clock.
+	TooFewSources
+	NoMajority
+	BoundTooWide
+	Contradiction
+	NeverSynchronised
+	Stale
+
+	// Disruptions of the hardware counter or of the host.
+	CounterBackwards
+	CounterStopped
+	HostSuspended
+	HostPaused
+	ClockStepped
+
+	// Requests that a server did not answer.
+	RequestShort
+	RequestLong
+	RequestMalformed
+	RequestMode
+	RequestVersion
+	RequestDenied
+	RequestRate
+	RequestSend
+
+	// The shared page.
+	PageMissing
+	PageMagic
+	PageVersion
+	PageSize
+	PageTorn
+	PageRetired
+	PageCounter
+	PageVoid
+
+	// Packet stamps.
+	StampUnsupported
+	StampMissing
+	StampOutOfOrder
+	StampOff
+
+	// Count is the number of codes: the length of an array that counts them.
+	Count
+)
+
+type entry struct{ name, explain string }
+
+func entries() *[Count]entry { return &table }
+
+var table = [Count]entry{
+	OK:                   {"ok", "nothing is wrong"},
+	PacketTooShort:       {"packet_too_short", "the datagram is shorter than an NTP header of 48 bytes"},
+	PacketTooLong:        {"packet_too_long", "the datagram is longer than any that clockd accepts"},
+	PacketMalformed:      {"packet_malformed", "an extension field or a MAC does not fit the datagram"},
+	PacketVersion:        {"packet_version", "the NTP version is not one that clockd speaks"},
+	PacketMode:           {"packet_mode", "the NTP mode is not that of a server's answer"},
+	PacketOrigin:         {"packet_origin", "the origin timestamp is not that of the outstanding request: stale, replayed or forged"},
+	PacketDuplicate:      {"packet_duplicate", "this request had its answer already"},
+	PacketUnsolicited:    {"packet_unsolicited", "no request was outstanding"},
+	PacketLate:           {"packet_late", "the answer came after its deadline"},
+	PacketZeroTimestamp:  {"packet_zero_timestamp", "the server's receive or transmit timestamp is zero"},
+	PacketSource:         {"packet_source", "the datagram came from another address than the one asked"},
+	PacketAuthentication: {"packet_authentication", "the packet's authentication is missing or wrong"},
+	ServerUnsynchronised: {"server_unsynchronised", "the server says that it is not synchronised (leap 3 or stratum 0 or 16)"},
+	ServerStratum:        {"server_stratum", "the server's stratum is above 15"},
+	ServerRootDistance:   {"server_root_distance", "the server's own stated error is larger than the configured limit"},
+	ServerOrder:          {"server_order", "the server says that it answered before it was asked"},
+	ServerLoop:           {"server_loop", "the server follows this very host"},
+	KissRate:             {"kiss_rate", "the server asks for fewer requests (kiss-o'-death RATE)"},
+	KissDeny:             {"kiss_deny", "the server refuses this client (kiss-o'-death DENY or RSTR)"},
+	KissOther:            {"kiss_other", "the server sent another kiss-o'-death code"},
+	SampleNegativeDelay:  {"sample_negative_delay", "the round trip is shorter than the server's own part of it: a stamp is invalid or the server lies"},
+	SampleEmptyInterval:  {"sample_empty_interval", "the sample contradicts earlier ones of the same source: the drift bound, a stamp or the server is wrong"},
+	SampleStamp:          {"sample_stamp", "a packet stamp is missing or out of order"},
+	SourceUnreachable:    {"source_unreachable", "the source did not answer its last requests"},
+	SourceResolve:        {"source_resolve", "the source's name has no address"},
+	SourceSend:           {"source_send", "the request could not be sent"},
+	SourceFalseticker:    {"source_falseticker", "the source's interval does not meet the interval that the other sources prove"},
+	SourceTooWide:        {"source_too_wide", "the source's interval is too wide to be of use"},
+	SourceWaiting:        {"source_waiting", "the source has given no sample yet"},
+	TooFewSources:        {"too_few_sources", "fewer sources answer than are needed to outvote the allowed number of false ones"},
+	NoMajority:           {"no_majority", "the sources contradict one another: more of them are false than allowed"},
+	BoundTooWide:         {"bound_too_wide", "the error bound has grown beyond the configured limit"},
+	Contradiction:        {"contradiction", "the sources contradict what they proved before: an assumption was broken"},
+	NeverSynchronised:    {"never_synchronised", "the clock has not been synchronised since it started"},
+	Stale:                {"stale", "no new sample for longer than the holdover limit"},
+	CounterBackwards:     {"counter_backwards", "the hardware counter went backwards"},
+	CounterStopped:       {"counter_stopped", "the hardware counter stood still while other clocks went on"},
+	HostSuspended:        {"host_suspended", "the host was suspended"},
+	HostPaused:           {"host_paused", "the virtual machine was paused, restored or migrated"},
+	ClockStepped:         {"clock_stepped", "the system clock was stepped while a packet stamp was being taken"},
+	RequestShort:         {"request_short", "the request is shorter than an NTP header of 48 bytes"},
+	RequestLong:          {"request_long", "the request is longer than any that clockd accepts"},
+	RequestMalformed:     {"request_malformed", "an extension field or a MAC does not fit the request"},
+	RequestMode:          {"request_mode", "the request is not in client mode"},
+	RequestVersion:       {"request_version", "the request's NTP version is not one that clockd speaks"},
+	RequestDenied:        {"request_denied", "the client's address is not among those allowed"},
+	RequestRate:          {"request_rate", "the client asks more often than the rate limit allows"},
+	RequestSend:          {"request_send", "the answer could not be sent"},
+	PageMissing:          {"page_missing", "there is no shared page at that path"},
+	PageMagic:            {"page_magic", "the file is not a clockd page"},
+	PageVersion:          {"page_version", "the page has a format version that this reader does not know"},
+	PageSize:             {"page_size", "the page has the wrong size"},
+	PageTorn:             {"page_torn", "the page was being written and stayed so: its writer died"},
+	PageRetired:          {"page_retired", "the page was replaced by a newer one: open it again"},
+	PageCounter:          {"page_counter", "this process cannot read the hardware counter that the page is made for"},
+	PageVoid:             {"page_void", "the page's writer has not renewed it in time: the daemon is dead or stopped"},
+	StampUnsupported:     {"stamp_unsupported", "the kernel or the network device offers no packet stamps"},
+	StampMissing:         {"stamp_missing", "the kernel gave no stamp for this packet"},
+	StampOutOfOrder:      {"stamp_out_of_order", "the packet's stamp lies outside the time in which it can have been taken"},
+	StampOff:             {"stamp_off", "kernel packet stamps are switched off by the configuration"},
+}
+
+// String returns the stable name of the code, or "reason_N" for a code that this version does not know.
+func (c Code) String() string {
+	if c >= Count {
+		return fmt.Sprintf("reason_%d", uint8(c))
+	}
+	return entries()[c].name
+}
+
+// Explain returns one sentence for people.
+func (c Code) Explain() string {
+	if c >= Count {
+		return "a reason that this version does not know"
+	}
+	return entries()[c].explain
+}
+
+// Error makes a code usable as an error; OK is never one.
+func (c Code) Error() string { return strings.ReplaceAll(c.String(), "_", " ") + ": " + c.Explain() }
+
+// MarshalText writes the stable name.
+func (c Code) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText reads a stable name.
+func (c *Code) UnmarshalText(text []byte) error {
+	for i, e := range entries() {
+		if e.name == string(text) {
+			*c = Code(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("reason: no code is called %q", text)
+}
+
+// Counts counts rejections by code.
+type Counts [Count]uint64
+
+// Add counts one.
+func (n *Counts) Add(c Code) {
+	if c < Count {
+		n[c]++
+	}
+}
+
+// Map returns the nonzero counts by name, without OK.
+func (n *Counts) Map() map[string]uint64 {
+	m := map[string]uint64{}
+	for i, v := range n {
+		if v != 0 && Code(i) != OK {
+			m[Code(i).String()] = v
+		}
+	}
+	return m
+}
