@@ -5,6 +5,7 @@ import (
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/sync/roundtrip"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -116,23 +117,9 @@ type Action struct {
 type Publication struct {
 	Clock virtualclock.Coefficients `json:"clock"`
 	// Server is what an NTP answer may claim.
-	Server ServerState `json:"server"`
+	Server roundtrip.ServerState `json:"server"`
 	// Reason says why Clock.Status is not Synchronised.
 	Reason reason.Code `json:"reason"`
-}
-
-// ServerState is what the node's answers as an NTP server say of its clock. The bound is not in it: the responder computes it
-// from the coefficients at the instant of each answer.
-type ServerState struct {
-	// Leap is 0, 1 or 2; 3 when not synchronised.
-	Leap uint8 `json:"leap"`
-	// Stratum is 1 to 15, 0 when not synchronised.
-	Stratum     uint8  `json:"stratum"`
-	ReferenceID uint32 `json:"reference_id"`
-	// RootDelay is the round-trip delay to the reference, in seconds.
-	RootDelay float64 `json:"root_delay"`
-	// ReferenceTime is the virtual time of the last update.
-	ReferenceTime virtualclock.Time `json:"reference_time"`
 }
 
 // Report is one thing that happened, for people and counters.
