@@ -1,0 +1,126 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+)
+
+// Config is a whole configuration.
+type Config struct {
+	Counter   Counter   `toml:"counter"`
+	Clock     Clock     `toml:"clock"`
+	Source    []Source  `toml:"source"`
+	Selection Selection `toml:"sources"`
+	Stamps    Stamps    `toml:"stamps"`
+	// Server is nil when the host does not answer NTP requests.
+	Server *Server `toml:"server"`
+	// Local is nil unless this host is the reference.
+	Local   *Local  `toml:"local"`
+	Page    Page    `toml:"page"`
+	Control Control `toml:"control"`
+	State   State   `toml:"state"`
+	Log     Log     `toml:"log"`
+}
+
+// Counter chooses the hardware counter.
+type Counter struct {
+	// Source is "auto" or a counter's specification (hw.Open).
+	Source string `toml:"source"`
+	// DriftBound is the largest relative error of its oscillator.
+	DriftBound Ratio `toml:"drift_bound"`
+}
+
+// Clock says how the virtual clock behaves.
+type Clock struct {
+	MaxSlew       Ratio    `toml:"max_slew"`
+	MaxBound      Duration `toml:"max_bound"`
+	HoldoverAfter Duration `toml:"holdover_after"`
+	Heartbeat     Duration `toml:"heartbeat"`
+	Lifetime      Duration `toml:"lifetime"`
+}
+
+// Source is one [[source]]: an NTP server, or a name that stands for several.
+type Source struct {
+	Address      Address  `toml:"address"`
+	Pool         bool     `toml:"pool"`
+	PoolSize     int      `toml:"pool_size"`
+	Poll         Duration `toml:"poll"`
+	Burst        int      `toml:"burst"`
+	BurstSpacing Duration `toml:"burst_spacing"`
+	Timeout      Duration `toml:"timeout"`
+	Interleaved  bool     `toml:"interleaved"`
+	MinDelay     Duration `toml:"min_delay"`
+	MaxError     Duration `toml:"max_error"`
+}
+
+// Selection says how the sources are weighed against each other.
+type Selection struct {
+	// MaxFalse is how many sources may be false at a time, −1 for automatic.
+	MaxFalse MaxFalse `toml:"max_false"`
+}
+
+// Stamps switches the kernel's packet stamps.
+type Stamps struct {
+	Kernel   bool `toml:"kernel"`
+	Hardware bool `toml:"hardware"`
+}
+
+// Server answers NTP requests.
+type Server struct {
+	Listen []Listen `toml:"listen"`
+	Allow  []Prefix `toml:"allow"`
+	Deny   []Prefix `toml:"deny"`
+	// Rate is how many requests a second one client may send in the long run; Burst how many at once.
+	Rate        float64 `toml:"rate"`
+	Burst       int     `toml:"burst"`
+	Interleaved bool    `toml:"interleaved"`
+}
+
+// Local makes this host the reference.
+type Local struct {
+	Stratum int      `toml:"stratum"`
+	Bound   Duration `toml:"bound"`
+}
+
+// Page is the shared page.
+type Page struct {
+	Path string `toml:"path"`
+}
+
+// Control is the Unix socket of the command line.
+type Control struct {
+	Path  string   `toml:"path"`
+	Group string   `toml:"group"`
+	Mode  FileMode `toml:"mode"`
+}
+
+// State is what is remembered across restarts.
+type State struct {
+	// Path is "" when the user asked for no state file ("none").
+	Path string `toml:"path"`
+}
+
+// Log says what is logged.
+type Log struct {
+	Level  Level  `toml:"level"`
+	Format Format `toml:"format"`
+	// Events is the path of the event log, "" for none.
+	Events      string `toml:"events"`
+	EventsLimit Size   `toml:"events_limit"`
+}
+
+// Prefixes returns the plain prefixes of a list.
+func Prefixes(list []Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(list))
+	for _, p := range list {
+		out = append(out, netip.Prefix(p))
+	}
+	return out
+}
+
+// SlogLevel returns the level in slog's type.
+func (l Level) SlogLevel() slog.Level { return slog.Level(l) }
+
+// FileMode returns the mode in os' type.
+func (m FileMode) FileMode() os.FileMode { return os.FileMode(m) }

@@ -1,0 +1,72 @@
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Default is a configuration without sources, and with the documented default of every value.
+func Default(paths Paths) *Config {
+	return &Config{
+		Counter: Counter{Source: "auto", DriftBound: 50e-6},
+		Clock: Clock{
+			MaxSlew: 500e-6, MaxBound: Duration(100 * time.Millisecond),
+			Heartbeat: Duration(time.Second), Lifetime: Duration(30 * time.Second),
+		},
+		Selection: Selection{MaxFalse: -1},
+		Stamps:    Stamps{Kernel: true, Hardware: true},
+		Page:      Page{Path: paths.Page},
+		Control:   Control{Path: paths.Control, Mode: 0o660},
+		State:     State{Path: paths.State},
+		Log:       Log{Level: Level(slog.LevelInfo), Format: "text", EventsLimit: 256 << 20},
+	}
+}
+
+// defaultSource has the default of every value of a [[source]].
+func defaultSource() Source {
+	return Source{
+		PoolSize: 4, Poll: Duration(16 * time.Second), Burst: 4, BurstSpacing: Duration(500 * time.Millisecond),
+		Timeout: Duration(time.Second), Interleaved: true, MaxError: Duration(time.Second),
+	}
+}
+
+// defaultServer has the default of every value of [server].
+func defaultServer() Server {
+	return Server{
+		Listen: []Listen{Listen(netip.AddrPortFrom(netip.IPv6Unspecified(), 123))},
+		Rate:   16, Burst: 32, Interleaved: true,
+	}
+}
+
+// defaultLocal has the default of every value of [local].
+func defaultLocal() Local { return Local{Stratum: 10} }
+
+// publicServers are independent operators on purpose: with f of n allowed to be false, two names of one operator are one.
+// None of them smears leap seconds, because a smeared source contradicts the others for a whole day.
+var publicServers = [...]struct {
+	name string
+	pool int
+}{
+	{"time.cloudflare.com", 0}, // Cloudflare, anycast
+	{"ntp.se", 0},              // Netnod, Sweden, anycast
+	{"ptbtime1.ptb.de", 0},     // PTB, Germany's metrology institute
+	{"time.nist.gov", 0},       // NIST, the United States' metrology institute
+	{"2.pool.ntp.org", 4},      // volunteers near this host, IPv4 and IPv6
+}
+
+// Public is the configuration of a daemon that was given none: it follows several independent public servers, slowly enough
+// for a guest, and serves nobody.
+func Public(paths Paths) *Config {
+	c := Default(paths)
+	for _, p := range publicServers {
+		s := defaultSource()
+		s.Address = Address{Host: p.name, Port: 123}
+		s.Poll, s.BurstSpacing = Duration(64*time.Second), Duration(time.Second)
+		if p.pool > 0 {
+			s.Pool, s.PoolSize = true, p.pool
+		}
+		c.Source = append(c.Source, s)
+	}
+	return c
+}
