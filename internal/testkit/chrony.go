@@ -79,7 +79,7 @@ func StartChronyd(t testing.TB, o ChronyOptions) *Chronyd {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	c.dir = dir
 	// chronyd refuses its command socket in a directory that others can read.
-	if err := os.Chmod(dir, 0o750); err != nil { //nolint:gosec // what chronyd asks for
+	if err := os.Chmod(dir, 0o750); err != nil {
 		t.Fatalf("chronyd's directory: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "chrony.conf"), []byte(c.config()), 0o600); err != nil {
