@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/reason"
 )
 
 // Period is the length of one tick in nanoseconds as a fixed-point number with 48 fractional bits: from 2⁻⁴⁸ ns to 65 µs, with
@@ -14,46 +15,81 @@ type Period uint64
 
 const periodOne = 1 << 48
 
-// PeriodOf returns the period of a counter of that many hertz, rounded to the nearest.
-func PeriodOf(hertz float64) Period { return Period(math.Round(1e9 / hertz * periodOne)) }
+// PeriodOf returns the period of a counter of that many hertz, rounded to the nearest; 0 if that is not a period: hertz is not
+// a positive number, or is below 15.3 kHz.
+func PeriodOf(hertz float64) Period {
+	p := math.Round(1e9 / hertz * periodOne)
+	if !(hertz > 0 && p < 1<<64) {
+		return 0
+	}
+	return Period(p)
+}
 
 // Nanoseconds returns the period as a floating-point number.
 func (p Period) Nanoseconds() float64 { return float64(p) / periodOne }
 
-// Scale returns p·(1+y), rounded to the nearest, computed so that a small y keeps its precision.
-func (p Period) Scale(y float64) Period { return Period(int64(p) + int64(math.Round(float64(p)*y))) }
+// Scale returns p·(1+y), rounded to the nearest, computed so that a small y keeps its precision. It is saturated: never
+// negative, never above the largest Period. NaN gives p.
+func (p Period) Scale(y float64) Period {
+	d := math.Round(float64(p) * math.Abs(y))
+	switch {
+	case d != d:
+		return p
+	case y < 0 && d >= float64(p):
+		return 0
+	case y < 0:
+		return p - Period(d)
+	case d >= 1<<64 || p+Period(d) < p:
+		return math.MaxUint64
+	}
+	return p + Period(d)
+}
 
-// ticks returns how long n ticks are: whole nanoseconds and a fraction in 2⁻³² ns, rounded down.
-func (p Period) ticks(n uint64) (ns int64, frac uint32) {
+// ticks returns how long n ticks are: whole nanoseconds and a fraction in 2⁻³² ns, rounded down. A length that is longer than
+// the whole timeline comes back as MaxUint64.
+func (p Period) ticks(n uint64) (ns uint64, frac uint32) {
 	hi, lo := bits.Mul64(n, uint64(p))
-	return int64(hi<<16 | lo>>48), uint32(lo >> 16)
+	if hi>>48 != 0 {
+		return math.MaxUint64, math.MaxUint32
+	}
+	return hi<<16 | lo>>48, uint32(lo >> 16)
 }
 
-// after returns t + n ticks of period p, rounded down to 2⁻³² ns.
-func (t Time) after(n uint64, p Period) Time {
-	ns, frac := p.ticks(n)
-	f := uint64(t.frac) + uint64(frac)
-	return Time{t.ns + ns + int64(f>>32), uint32(f)}
+// ticksUp is ticks rounded up.
+func (p Period) ticksUp(n uint64) (ns uint64, frac uint32) {
+	hi, lo := bits.Mul64(n, uint64(p))
+	lo, carry := bits.Add64(lo, 1<<16-1, 0)
+	hi += carry
+	if hi>>48 != 0 {
+		return math.MaxUint64, math.MaxUint32
+	}
+	return hi<<16 | lo>>48, uint32(lo >> 16)
 }
 
-// before returns t − n ticks of period p, rounded up to 2⁻³² ns.
-func (t Time) before(n uint64, p Period) Time {
-	ns, frac := p.ticks(n)
-	f := uint64(t.frac) - uint64(frac)
-	return Time{t.ns - ns - int64(f>>63), uint32(f)}
-}
+// after returns t + n ticks of period p, rounded down to 2⁻³² ns, saturated.
+func (t Time) after(n uint64, p Period) Time { return t.plus(p.ticks(n)) }
 
-// Line maps counter readings to times: Time(c) = T0 + (c − C0)·Period, exact to 2⁻³² ns (64×64→128 bits).
+// afterUp is after rounded up.
+func (t Time) afterUp(n uint64, p Period) Time { return t.plus(p.ticksUp(n)) }
+
+// before returns t − n ticks of period p, rounded up to 2⁻³² ns, saturated.
+func (t Time) before(n uint64, p Period) Time { return t.minus(p.ticks(n)) }
+
+// beforeDown is before rounded down.
+func (t Time) beforeDown(n uint64, p Period) Time { return t.minus(p.ticksUp(n)) }
+
+// Line maps counter readings to times: Time(c) = T0 + (c − C0)·Period, exact to 2⁻³² ns (64×64→128 bits), monotone, saturated
+// at the ends of the timeline. Readings up to 2⁶³ ticks on either side of C0 are meant.
 type Line struct {
 	C0     hw.Ticks `json:"c0"`
 	T0     Time     `json:"t0"`
 	Period Period   `json:"period"`
 }
 
-// At returns the time at counter reading c.
+// At returns the time at counter reading c: rounded down to 2⁻³² ns after C0, up before it.
 func (l *Line) At(c hw.Ticks) Time {
 	if d := int64(c - l.C0); d < 0 {
-		return l.T0.before(uint64(-d), l.Period)
+		return l.T0.before(-uint64(d), l.Period)
 	}
 	return l.T0.after(uint64(c-l.C0), l.Period)
 }
@@ -104,7 +140,7 @@ func (s *Status) UnmarshalText(b []byte) error {
 }
 
 // Sound reports whether an interval with this status contains true time.
-func (s Status) Sound() bool { return s >= Holdover }
+func (s Status) Sound() bool { return s == Holdover || s == Synchronised }
 
 // Epoch counts the steps of a virtual clock: within one epoch the clock is continuous and monotone.
 type Epoch uint32
@@ -146,30 +182,45 @@ type Coefficients struct {
 	Status Status `json:"status"`
 }
 
-// Time returns the virtual clock at counter reading c. It is meaningful only while the status is sound.
+// Time returns the virtual clock at counter reading c. It is meaningful only while the status is sound; a clock that was never
+// set (its period is 0) gives MinTime.
 func (k *Coefficients) Time(c hw.Ticks) Time {
+	l := &k.Steady
 	if c.Before(k.SlewEnd) {
-		return k.Slew.At(c)
+		l = &k.Slew
 	}
-	return k.Steady.At(c)
+	if l.Period == 0 {
+		return minTime
+	}
+	return l.At(c)
 }
 
-// Interval returns the bounds and the status at counter reading c.
+// Interval returns the bounds and the status at counter reading c. Earliest is rounded down and Latest up. Coefficients that
+// contradict themselves (Earliest after Latest) give an interval that says nothing.
 func (k *Coefficients) Interval(c hw.Ticks) Interval {
+	i, _ := k.judge(c)
+	return i
+}
+
+// judge is Interval with the reason for a status below Synchronised, OK if only the maker of the coefficients knows.
+func (k *Coefficients) judge(c hw.Ticks) (Interval, reason.Code) {
 	if !k.Status.Sound() {
-		return void(k.Status, k.Epoch)
+		return void(k.Status, k.Epoch), reason.OK
 	}
 	if int64(c-k.VoidAfter) > 0 {
-		return void(Unsynchronised, k.Epoch)
+		return void(Unsynchronised, k.Epoch), reason.PageVoid
 	}
-	s := k.Status
-	if int64(c-k.StaleAfter) > 0 {
-		s = Holdover
+	i, why := Interval{Epoch: k.Epoch, Status: k.Status}, reason.OK
+	if i.Status == Synchronised && int64(c-k.StaleAfter) > 0 {
+		i.Status, why = Holdover, reason.Stale
 	}
 	if d := int64(c - k.At); d < 0 {
-		n := uint64(-d)
-		return Interval{k.Earliest.before(n, k.Fast), k.Latest.before(n, k.Slow), k.Epoch, s}
+		i.Earliest, i.Latest = k.Earliest.beforeDown(-uint64(d), k.Fast), k.Latest.before(-uint64(d), k.Slow)
+	} else {
+		i.Earliest, i.Latest = k.Earliest.after(uint64(d), k.Slow), k.Latest.afterUp(uint64(d), k.Fast)
 	}
-	n := uint64(c - k.At)
-	return Interval{k.Earliest.after(n, k.Slow), k.Latest.after(n, k.Fast), k.Epoch, s}
+	if i.Latest.Before(i.Earliest) {
+		return void(Unsynchronised, k.Epoch), reason.Contradiction
+	}
+	return i, why
 }

@@ -32,8 +32,19 @@ func MaxTime() Time { return maxTime }
 // Unix returns the Time that is ns nanoseconds and frac/2³² nanoseconds after the Unix epoch.
 func Unix(ns int64, frac uint32) Time { return Time{ns, frac} }
 
-// FromTime converts a wall-clock time of the standard library; its monotonic reading is ignored.
-func FromTime(t time.Time) Time { return Time{t.UnixNano(), 0} }
+// FromTime converts a wall-clock time of the standard library, saturated outside the years 1678 to 2262; its monotonic reading
+// is ignored.
+func FromTime(t time.Time) Time {
+	const second = int64(time.Second)
+	switch s := t.Unix(); {
+	case s < math.MinInt64/second:
+		return minTime
+	case s > math.MaxInt64/second:
+		return maxTime
+	default:
+		return Time{s * second, 0}.Add(time.Duration(t.Nanosecond()))
+	}
+}
 
 // UnixNano returns whole nanoseconds since the Unix epoch, rounded down.
 func (t Time) UnixNano() int64 { return t.ns }
@@ -73,60 +84,114 @@ func (t Time) Add(d time.Duration) Time {
 	return Time{s, t.frac}
 }
 
-// Sub returns t − u rounded down to nanoseconds, saturated.
-func (t Time) Sub(u Time) time.Duration {
-	d, borrow := bits.Sub64(uint64(t.frac), uint64(u.frac), 0)
-	_ = d
-	hi := new128(t.ns).sub(u.ns, int64(borrow))
-	return time.Duration(hi)
+// plus returns t + ns + frac·2⁻³², saturated.
+func (t Time) plus(ns uint64, frac uint32) Time {
+	f := uint64(t.frac) + uint64(frac)
+	ns, over := bits.Add64(ns, f>>32, 0)
+	// t.ns + ns ≤ MaxInt64 ⇔ ns ≤ MaxInt64 − t.ns, and the right side is an exact unsigned difference.
+	if over != 0 || ns > uint64(math.MaxInt64)-uint64(t.ns) {
+		return maxTime
+	}
+	return Time{t.ns + int64(ns), uint32(f)}
 }
 
-type wide struct{ v int64 }
+// minus returns t − ns − frac·2⁻³², saturated.
+func (t Time) minus(ns uint64, frac uint32) Time {
+	f := uint64(t.frac) - uint64(frac)
+	ns, over := bits.Add64(ns, f>>63, 0)
+	if over != 0 || ns > uint64(t.ns)-(1<<63) {
+		return minTime
+	}
+	return Time{t.ns - int64(ns), uint32(f)}
+}
 
-func new128(v int64) wide { return wide{v} }
+// distance returns |t − u| as whole nanoseconds and a fraction, and whether t is before u. It is exact: it fits in 64 bits,
+// since both are on the timeline.
+func (t Time) distance(u Time) (ns uint64, frac uint32, negative bool) {
+	if negative = t.Before(u); negative {
+		t, u = u, t
+	}
+	f := uint64(t.frac) - uint64(u.frac)
+	return uint64(t.ns) - uint64(u.ns) - f>>63, uint32(f), negative
+}
 
-func (w wide) sub(u, borrow int64) int64 {
-	d := w.v - u
-	if (w.v >= 0) != (u >= 0) && (d >= 0) != (w.v >= 0) {
-		if w.v >= 0 {
-			return math.MaxInt64
-		}
+// Sub returns t − u rounded down to nanoseconds, saturated.
+func (t Time) Sub(u Time) time.Duration {
+	ns, frac, negative := t.distance(u)
+	if !negative {
+		return time.Duration(min(ns, math.MaxInt64))
+	}
+	if frac != 0 {
+		ns++
+	}
+	if ns == 0 || ns > math.MaxInt64 {
 		return math.MinInt64
 	}
-	if borrow != 0 && d == math.MinInt64 {
-		return d
-	}
-	return d - borrow
+	return -time.Duration(ns)
 }
 
 // Seconds returns t − u in seconds. The difference is exact before it is rounded to a float64.
 func (t Time) Seconds(u Time) float64 {
-	f := (float64(t.frac) - float64(u.frac)) / (1 << 32)
-	d := new128(t.ns).sub(u.ns, 0)
-	whole, rest := d/1e9, d%1e9
-	return float64(whole) + (float64(rest)+f)/1e9
+	ns, frac, negative := t.distance(u)
+	// Both parts are exact or rounded once at 2⁻⁵³, and they have the same sign: no digits cancel.
+	s := float64(ns/1e9) + (float64(ns%1e9)+float64(frac)/(1<<32))/1e9
+	if negative {
+		return -s
+	}
+	return s
 }
 
-// AddSeconds returns t + s for s in seconds, rounded to 2⁻³² ns, saturated. NaN gives t.
+// AddSeconds returns t + s for s in seconds, rounded to the nearest 2⁻³² ns, saturated. NaN gives t.
 func (t Time) AddSeconds(s float64) Time {
-	if s != s {
+	ns, frac, ok := split(math.Abs(s))
+	switch {
+	case s != s:
 		return t
-	}
-	if s >= math.MaxInt64/1e9 {
+	case !ok && s > 0:
 		return maxTime
-	}
-	if s <= math.MinInt64/1e9 {
+	case !ok:
 		return minTime
+	case s > 0:
+		return t.plus(ns, frac)
 	}
-	whole := math.Floor(s)
-	ns := (s - whole) * 1e9
-	n := math.Floor(ns)
-	f := uint64(math.Round((ns-n)*(1<<32))) + uint64(t.frac)
-	r := t.Add(time.Duration(int64(whole))*time.Second + time.Duration(int64(n)) + time.Duration(f>>32))
-	if r != maxTime && r != minTime {
-		r.frac = uint32(f)
+	return t.minus(ns, frac)
+}
+
+// split converts s ≥ 0 seconds to whole nanoseconds and a fraction, rounded to the nearest 2⁻³² ns from the exact value of s;
+// not ok if they do not fit or s is not a number.
+func split(s float64) (ns uint64, frac uint32, ok bool) {
+	if s != s || s >= 1<<35 {
+		return 0, 0, false
 	}
-	return r
+	m, e := math.Frexp(s)
+	// s = mantissa·2^(e−53); the result in units of 2⁻³² ns is mantissa·10⁹·2^(e−53+32).
+	hi, lo := bits.Mul64(uint64(math.Ldexp(m, 53)), 1e9)
+	switch shift := e - 21; {
+	case shift >= 0: // s ≥ 2²⁰, shift ≤ 14: the product has 83 bits at the most.
+		hi, lo = hi<<shift|lo>>(64-shift), lo<<shift
+	default:
+		hi, lo = roundedShift(hi, lo, uint(-shift))
+	}
+	if hi>>32 != 0 {
+		return 0, 0, false
+	}
+	return hi<<32 | lo>>32, uint32(lo), true
+}
+
+// roundedShift returns the 128-bit number divided by 2ⁿ, n ≥ 1, rounded to the nearest, half up.
+func roundedShift(hi, lo uint64, n uint) (uint64, uint64) {
+	if n > 128 {
+		return 0, 0
+	}
+	n-- // shift all but one bit, then add one and shift the last: rounding half up
+	if n >= 64 {
+		hi, lo = 0, hi>>(n-64)
+	} else if n > 0 {
+		hi, lo = hi>>n, hi<<(64-n)|lo>>n
+	}
+	lo, carry := bits.Add64(lo, 1, 0)
+	hi += carry
+	return hi >> 1, hi<<63 | lo>>1
 }
 
 // String returns UTC with nanoseconds.
@@ -140,36 +205,59 @@ func (t Time) String() string {
 	return t.Time().Format("2006-01-02T15:04:05.000000000Z")
 }
 
-// MarshalText writes decimal nanoseconds since the Unix epoch with up to ten decimals, enough to read back the same value.
+// decimals is 10 digits: enough that every fraction of 32 bits has its own.
+const (
+	decimals     = 10
+	decimalsUnit = 10_000_000_000
+)
+
+// MarshalText writes nanoseconds since the Unix epoch as a decimal number with up to ten decimals, enough to read back the
+// same value.
 func (t Time) MarshalText() ([]byte, error) {
-	b := strconv.AppendInt(nil, t.ns, 10)
-	if t.frac != 0 {
-		// f/2³² with 10 digits is unique: 10¹⁰ > 2³².
-		d := (uint64(t.frac)*10_000_000_000 + 1<<31) >> 32
-		b = append(b, '.')
-		b = append(b, strings.TrimRight(fmt.Sprintf("%010d", d), "0")...)
+	if t.frac == 0 {
+		return strconv.AppendInt(nil, t.ns, 10), nil
 	}
-	return b, nil
+	ns, frac, negative := t.distance(Time{})
+	var b []byte
+	if negative {
+		b = append(b, '-')
+	}
+	b = strconv.AppendUint(b, ns, 10)
+	d := (uint64(frac)*decimalsUnit + 1<<31) >> 32
+	b = append(b, '.')
+	return append(b, strings.TrimRight(fmt.Sprintf("%0*d", decimals, d), "0")...), nil
 }
 
-// UnmarshalText reads what MarshalText writes.
+// UnmarshalText reads what MarshalText writes: a decimal number of nanoseconds since the Unix epoch.
 func (t *Time) UnmarshalText(b []byte) error {
-	whole, dec, _ := strings.Cut(string(b), ".")
-	ns, err := strconv.ParseInt(whole, 10, 64)
+	text, negative := strings.CutPrefix(string(b), "-")
+	whole, dec, _ := strings.Cut(text, ".")
+	ns, err := strconv.ParseUint(whole, 10, 64)
 	if err != nil {
-		return fmt.Errorf("virtualclock: %q is not a time in nanoseconds: %w", b, err)
+		return fmt.Errorf("virtualclock: %.40q is not a time in nanoseconds: %w", b, err)
 	}
-	var frac uint64
+	if len(dec) > decimals {
+		return fmt.Errorf("virtualclock: %.40q has more than %d decimals", b, decimals)
+	}
+	var f uint64
 	if dec != "" {
-		if len(dec) > 10 {
-			return fmt.Errorf("virtualclock: %q has more than 10 decimals", b)
-		}
-		d, err := strconv.ParseUint(dec+strings.Repeat("0", 10-len(dec)), 10, 64)
+		d, err := strconv.ParseUint(dec+strings.Repeat("0", decimals-len(dec)), 10, 64)
 		if err != nil {
-			return fmt.Errorf("virtualclock: %q is not a time in nanoseconds: %w", b, err)
+			return fmt.Errorf("virtualclock: %.40q is not a time in nanoseconds: %w", b, err)
 		}
-		frac = min((d<<32+5_000_000_000)/10_000_000_000, math.MaxUint32)
+		f = (d<<29/(decimalsUnit>>4) + 1) >> 1 // d·2³²/10¹⁰ without overflow: d < 2³⁴
 	}
-	*t = Time{ns, uint32(frac)}
+	ns, over := bits.Add64(ns, f>>32, 0)
+	var r Time
+	if negative {
+		r = Time{}.minus(ns, uint32(f))
+	} else {
+		r = Time{}.plus(ns, uint32(f))
+	}
+	// What had to be saturated is not on the timeline.
+	if back, frac, _ := r.distance(Time{}); over != 0 || back != ns || frac != uint32(f) {
+		return fmt.Errorf("virtualclock: %.40q is outside the timeline of 64-bit nanoseconds", b)
+	}
+	*t = r
 	return nil
 }
