@@ -1,0 +1,73 @@
+# `make run` shows clockd at work, `make test` proves it; both do their own set-up. `make help` lists the rest.
+
+GO        ?= go
+PREFIX    ?= /usr/local
+DESTDIR   ?=
+# How long each fuzz target runs in `make test` and `make fuzz`.
+FUZZTIME  ?= 3s
+# How long the demo runs in `make soak`, and how often the tests.
+SOAKTIME  ?= 10m
+SOAKCOUNT ?= 5
+# How often each benchmark is repeated: this kind of machine is noisy, compare minima or medians.
+BENCHCOUNT ?= 5
+BENCH     ?= .
+# Further words for `clockd demo`, such as ARGS="--for 30s --json", and for `go test`.
+ARGS      ?=
+TESTFLAGS ?=
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+TOOLS   := $(CURDIR)/.tools
+# A private chrony, where `make deps` could not install one without disturbing the machine's own time daemon.
+export PATH := $(TOOLS)/bin:$(TOOLS)/chrony/usr/sbin:$(TOOLS)/chrony/usr/bin:$(PATH):/usr/sbin:/sbin
+
+.PHONY: help deps deps-system build run test cross fuzz bench lint soak install clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what tests and linters need (apt as root; otherwise says what is missing)
+	@scripts/deps system tools
+
+deps-system:
+	@scripts/deps system
+
+build: ## build the programs into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+run: build ## watch clocks that drift apart being held together (clockd demo)
+	@bin/clockd demo $(ARGS)
+
+test: deps-system cross fuzz ## everything: cross-compile check, fuzz targets, tests with the race detector
+	$(GO) vet ./...
+	$(GO) test -race -timeout 10m $(TESTFLAGS) ./...
+
+cross: ## check that other architectures compile
+	GOOS=linux GOARCH=arm64 $(GO) vet ./...
+	GOOS=linux GOARCH=riscv64 $(GO) build ./...
+	GOOS=linux GOARCH=386 $(GO) build ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (3s)
+	@scripts/fuzz $(FUZZTIME)
+
+bench: ## benchmarks, with ratios where only a ratio means anything
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $$(scripts/with-benchmarks)
+
+lint: ## golangci-lint (import table, forbidden calls, bugs), staticcheck, shell scripts
+	@scripts/deps tools
+	golangci-lint run ./...
+	staticcheck -checks 'all,-ST1000,-ST1020,-ST1021,-ST1022' ./...
+	@for script in .ci/run scripts/*; do bash -n "$$script" || exit 1; done
+
+soak: build ## long runs: the demo for SOAKTIME (10m), tests SOAKCOUNT (5) times in random order, a minute per fuzz target
+	scripts/soak $(SOAKTIME)
+	$(GO) test -race -count $(SOAKCOUNT) -shuffle on -timeout 2h $(TESTFLAGS) ./...
+	scripts/fuzz 60s
+
+install: build ## install into $(DESTDIR)$(PREFIX)
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/clockd'
+	install -m 0755 bin/clockd '$(DESTDIR)$(PREFIX)/bin/clockd'
+	install -m 0644 LICENSE README.md CHANGELOG.md '$(DESTDIR)$(PREFIX)/share/doc/clockd/'
+
+clean: ## remove what was built, but not the tools
+	rm -rf bin dist
