@@ -157,7 +157,8 @@ func (k *Coefficients) Slewing(now hw.Ticks) (left float64, slewing bool) {
 	if !now.Before(k.SlewEnd) || k.Slew == k.Steady {
 		return 0, false
 	}
-	return k.Steady.At(now).Seconds(k.Slew.At(now)), true
+	perTick := float64(int64(k.Slew.Period-k.Steady.Period)) / periodOne
+	return float64(k.SlewEnd.Sub(now)) * perTick * 1e-9, true
 }
 
 // Reset forgets everything but the epoch, after the counter was disrupted: the clock is not set, its status Disrupted, and the

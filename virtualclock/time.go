@@ -223,7 +223,7 @@ func (t Time) MarshalText() ([]byte, error) {
 		b = append(b, '-')
 	}
 	b = strconv.AppendUint(b, ns, 10)
-	d := (uint64(frac)*decimalsUnit + 1<<31) >> 32
+	d := (uint64(frac)*(decimalsUnit>>10) + 1<<21) >> 22 // frac·10¹⁰/2³² to the nearest, without overflow
 	b = append(b, '.')
 	return append(b, strings.TrimRight(fmt.Sprintf("%0*d", decimals, d), "0")...), nil
 }

@@ -1,0 +1,5 @@
+//go:build !race
+
+package virtualclock
+
+const raceEnabled = false
