@@ -59,6 +59,7 @@ const (
 	Contradiction
 	NeverSynchronised
 	Stale
+	ConfigRefused
 
 	// Disruptions of the hardware counter or of the host.
 	CounterBackwards
@@ -137,6 +138,7 @@ var table = [Count]entry{
 	BoundTooWide:         {"bound_too_wide", "the error bound has grown beyond the configured limit"},
 	Contradiction:        {"contradiction", "the sources contradict what they proved before: an assumption was broken"},
 	NeverSynchronised:    {"never_synchronised", "the clock has not been synchronised since it started"},
+	ConfigRefused:        {"config_refused", "the new configuration is not usable; the old one stays"},
 	Stale:                {"stale", "no new sample for longer than the holdover limit"},
 	CounterBackwards:     {"counter_backwards", "the hardware counter went backwards"},
 	CounterStopped:       {"counter_stopped", "the hardware counter stood still while other clocks went on"},

@@ -163,6 +163,8 @@ type Config struct {
 	Sources []SourceConfig `json:"sources"`
 	// Local, if set, makes this host's own clock the reference while no source is configured.
 	Local *LocalConfig `json:"local,omitempty"`
+	// StartEpoch is the last epoch that readers have seen (from the page that is taken over): the first one is after it.
+	StartEpoch virtualclock.Epoch `json:"start_epoch,omitempty"`
 	// Rate and RateStd are what is remembered of the counter's rate from before (the state file): d(true)/d(raw) − 1. RateStd
 	// 0 means nothing is remembered.
 	Rate    float64 `json:"rate"`

@@ -1,6 +1,10 @@
 package node
 
 import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/sync/roundtrip"
@@ -9,60 +13,388 @@ import (
 
 // Node is the state of one host's synchronisation. It is not safe for concurrent use.
 type Node struct {
-	config Config
+	config  Config
+	rng     *rand.ChaCha8
+	raw     roundtrip.Raw
+	clock   *virtualclock.Clock
+	sources []*source
+
+	fusion   roundtrip.Fusion
+	readings []roundtrip.Reading
+	codes    []reason.Code
+	verdicts []roundtrip.Verdict
+	estimate roundtrip.Estimate
+
+	// held is the narrowest interval that is proved: what the sources say now, met with what they said before.
+	held struct {
+		low, high float64
+		at        hw.Ticks
+		ok        bool
+	}
+	now       hw.Ticks
+	started   bool
+	startedAt hw.Ticks
+	// set: the clock has been set since the start or the last disruption.
+	set       bool
+	steps     uint64
+	disrupted reason.Code
+	// recheck: a source has contradicted itself at recheckSince, and only readings newer than that count.
+	recheck      bool
+	recheckSince hw.Ticks
+	lastGood     hw.Ticks
+	heartbeat    hw.Ticks
+	wake         hw.Ticks
+	wakeSet      bool
+
+	status      virtualclock.Status
+	reason      reason.Code
+	reported    bool
+	publication Publication
+	actions     []Action
 }
 
 // New checks the configuration and returns a node that waits for EventStart.
-func New(c Config) (*Node, error) { return &Node{config: c}, nil }
+func New(c Config) (*Node, error) {
+	c = c.withDefaults()
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("cannot make a node of this configuration: %w", err)
+	}
+	n := &Node{config: c, rng: rand.NewChaCha8(c.Seed)}
+	period := virtualclock.PeriodOf(c.Counter.Hertz)
+	n.raw.Line.Period = period
+	n.clock = virtualclock.NewClock(period, c.MaxSlew)
+	n.clock.SetEpoch(c.StartEpoch)
+	for _, s := range c.Sources {
+		n.sources = append(n.sources, n.newSource(s))
+	}
+	return n, nil
+}
 
 // Step takes one event and returns what it asks for. The result and all it points to are valid until the next call.
-func (n *Node) Step(e Event) []Action { return nil }
-
-// SourceStatus is what is known of one source, for people and metrics.
-type SourceStatus struct {
-	ID            int               `json:"id"`
-	Name          string            `json:"name"`
-	Address       string            `json:"address"`
-	Reason        reason.Code       `json:"reason"`
-	Distance      float64           `json:"distance"`
-	Weight        float64           `json:"weight"`
-	Reading       roundtrip.Reading `json:"reading"`
-	Reach         uint8             `json:"reach"`
-	Poll          float64           `json:"poll"`
-	NextPoll      hw.Ticks          `json:"next_poll"`
-	Stratum       uint8             `json:"stratum"`
-	Leap          uint8             `json:"leap"`
-	ReferenceID   uint32            `json:"reference_id"`
-	ServerError   float64           `json:"server_error"`
-	Interleaved   bool              `json:"interleaved"`
-	TransmitStamp hw.StampKind      `json:"transmit_stamp"`
-	ReceiveStamp  hw.StampKind      `json:"receive_stamp"`
-	Sent          uint64            `json:"sent"`
-	Received      uint64            `json:"received"`
-	LastRejection reason.Code       `json:"last_rejection"`
-	Rejections    reason.Counts     `json:"-"`
+func (n *Node) Step(e Event) []Action {
+	n.actions = n.actions[:0]
+	if !n.started && e.Kind != EventStart {
+		return nil
+	}
+	if !n.started || n.now.Before(e.Now) {
+		n.now = e.Now
+	}
+	switch e.Kind {
+	case EventStart:
+		n.start(&e)
+	case EventTimer:
+		n.wakeSet = false
+	case EventDisruption:
+		n.disrupt(e.Reason)
+	case EventConfigure:
+		n.configure(e.Config)
+	default:
+		if s := n.source(e.Source); s != nil {
+			n.onSource(s, &e)
+		}
+	}
+	for _, s := range n.sources {
+		n.onTimer(s)
+	}
+	n.beat()
+	n.schedule()
+	return n.actions
 }
 
-// Snapshot is everything a person can ask a node, at one counter reading.
-type Snapshot struct {
-	Now         hw.Ticks              `json:"now"`
-	Publication Publication           `json:"publication"`
-	Estimate    roundtrip.Estimate    `json:"estimate"`
-	Interval    virtualclock.Interval `json:"-"`
-	Time        virtualclock.Time     `json:"time"`
-	// Bound is the largest distance in seconds from Time to an edge of Interval; +Inf when the status is not sound.
-	Bound float64 `json:"-"`
-	// Rate is the estimated d(true)/d(raw) − 1.
-	Rate         float64        `json:"rate"`
-	RateStd      float64        `json:"rate_std"`
-	Slewing      bool           `json:"slewing"`
-	SlewLeft     float64        `json:"slew_left"`
-	Steps        uint64         `json:"steps"`
-	Sources      []SourceStatus `json:"sources"`
-	MaxFalse     int            `json:"max_false"`
-	LastSample   hw.Ticks       `json:"last_sample"`
-	Synchronised bool           `json:"-"`
+func (n *Node) act(a Action)    { n.actions = append(n.actions, a) }
+func (n *Node) report(r Report) { n.act(Action{Kind: ActionReport, Report: r}) }
+
+func (n *Node) source(id int) *source {
+	for _, s := range n.sources {
+		if s.config.ID == id {
+			return s
+		}
+	}
+	return nil
 }
 
-// Snapshot returns the node's state at counter reading now. It allocates; it is for people.
-func (n *Node) Snapshot(now hw.Ticks) Snapshot { return Snapshot{Now: now} }
+// start anchors the raw timeline and begins to ask.
+func (n *Node) start(e *Event) {
+	if n.started {
+		return
+	}
+	n.started, n.startedAt, n.heartbeat = true, n.now, n.now
+	n.raw.Line.C0, n.raw.Line.T0 = n.now, e.Realtime
+	for i, s := range n.sources {
+		s.start(n.now.Add(int64(i) * n.config.ticks(s.config.BurstSpacing/float64(len(n.sources)))))
+	}
+	if n.reference() {
+		n.set = true
+		n.clock.Step(n.now, n.raw.At(n.now), 0)
+		n.steps++
+	}
+}
+
+// reference reports whether this host's own clock is the reference.
+func (n *Node) reference() bool { return n.config.Local != nil && len(n.sources) == 0 }
+
+// onSource takes an event that belongs to one source.
+func (n *Node) onSource(s *source, e *Event) {
+	switch e.Kind {
+	case EventPacket:
+		n.onPacket(s, e)
+	case EventSent:
+		s.exchanger.Sent(e.Sequence, e.Stamp)
+	case EventSendFailed, EventUnreachable:
+		if q, waiting := s.exchanger.Outstanding(); e.Kind == EventSendFailed && (!waiting || q != e.Sequence) {
+			return
+		}
+		s.down = e.Reason
+		if s.waiting {
+			n.giveUp(s)
+		} else {
+			n.reject(s, e.Reason)
+		}
+	}
+}
+
+// configure takes a new configuration; sources whose ID and Address stay keep their state, and the clock is not touched.
+func (n *Node) configure(c *Config) {
+	if c == nil {
+		return
+	}
+	next := c.withDefaults()
+	next.Counter, next.Granularity = n.config.Counter, n.config.Granularity
+	if err := next.check(); err != nil {
+		n.report(Report{Topic: "config", Reason: reason.ConfigRefused})
+		return
+	}
+	next.Seed = n.config.Seed
+	next.Rate, next.RateStd = n.config.Rate, n.config.RateStd
+	if n.estimate.Used > 0 {
+		next.Rate, next.RateStd = n.estimate.Rate, max(n.estimate.RateStd, 1e-8)
+	}
+	old := n.sources
+	n.config, n.sources = next, nil
+	for _, sc := range next.Sources {
+		var kept *source
+		for _, s := range old {
+			if s.config.ID == sc.ID && s.config.Address == sc.Address {
+				kept = s
+			}
+		}
+		if kept == nil {
+			kept = n.newSource(sc)
+			kept.start(n.now)
+		} else if kept.config.Poll != sc.Poll {
+			kept.poll = sc.Poll
+			kept.nextPoll = earlier(kept.nextPoll, n.now.Add(next.ticks(sc.Poll)))
+		}
+		kept.config = sc
+		kept.filter.Configure(next.filterConfig(&sc))
+		n.sources = append(n.sources, kept)
+	}
+	n.clock.SetMaxSlew(next.MaxSlew)
+	n.update()
+}
+
+// disrupt: what was proved holds no longer. Everything is measured anew and the clock may step.
+func (n *Node) disrupt(code reason.Code) {
+	n.report(Report{Topic: "disruption", Reason: code})
+	n.held.ok, n.recheck = false, false
+	n.disrupted = code
+	n.set = n.reference()
+	n.estimate = roundtrip.Estimate{At: n.now, Reason: code}
+	for _, s := range n.sources {
+		if code == reason.Contradiction && s.sampled && !s.restarted.Before(n.recheckSince) {
+			continue // it has begun anew after the contradiction, and speaks of the time since
+		}
+		s.filter.Reset()
+		s.exchanger.Reset()
+		s.waiting, s.followUpDue, s.suspectLeft = false, false, 0
+		if !s.denied {
+			s.start(n.now)
+		}
+	}
+	if n.reference() {
+		// Nobody can say how far the reference went wrong but itself: it goes on, in a new epoch.
+		n.disrupted = reason.OK
+		n.clock.Step(n.now, n.clock.Time(n.now), 0)
+		n.steps++
+	}
+	n.publish()
+}
+
+// schedule asks for the next timer, if it is another than the one asked for.
+func (n *Node) schedule() {
+	at := n.heartbeat
+	for _, s := range n.sources {
+		at = earlier(at, s.wake())
+	}
+	if k := n.clock.Coefficients(); k.Status.Sound() {
+		// One tick past the deadline, the status has changed.
+		if k.Status == virtualclock.Synchronised && !k.StaleAfter.Before(n.now) {
+			at = earlier(at, k.StaleAfter.Add(1))
+		}
+		if !k.VoidAfter.Before(n.now) {
+			at = earlier(at, k.VoidAfter.Add(1))
+		}
+	}
+	at = later(at, n.now)
+	if n.wakeSet && at == n.wake {
+		return
+	}
+	n.wake, n.wakeSet = at, true
+	n.act(Action{Kind: ActionWake, At: at})
+}
+
+// beat publishes at every heartbeat and when a deadline has changed the status.
+func (n *Node) beat() {
+	due := !n.now.Before(n.heartbeat)
+	if due {
+		n.heartbeat = n.now.Add(n.config.ticks(n.config.Heartbeat))
+	}
+	if status, why := n.judge(); due || status != n.status || why != n.reason {
+		n.publish()
+	}
+}
+
+// update fuses the sources' readings and steers the clock.
+func (n *Node) update() {
+	if len(n.sources) == 0 {
+		return
+	}
+	n.fuse()
+	if n.estimate.Reason != reason.OK {
+		n.publish()
+		return
+	}
+	if !n.recheck {
+		n.recheckSince = n.now
+	}
+	n.recheck = false
+	if !n.hold() {
+		n.disrupt(reason.Contradiction)
+		n.update() // by those sources, if any, that have already begun anew
+		return
+	}
+	n.lastGood = n.freshest()
+	switch {
+	case n.set:
+		target := n.raw.At(n.now).AddSeconds(n.estimate.Offset)
+		n.clock.Steer(n.now, target, n.estimate.Rate, n.window())
+	case n.ready():
+		n.reanchor()
+		n.clock.Step(n.now, n.raw.At(n.now).AddSeconds(n.estimate.Offset), n.estimate.Rate)
+		n.steps++
+		n.set, n.disrupted = true, reason.OK
+	}
+	n.clock.SetDifference(n.raw.Line.Period.Scale(n.estimate.Rate))
+	n.publish()
+}
+
+// fuse reads all filters and fuses them; a change of verdict is reported.
+func (n *Node) fuse() {
+	n.readings, n.codes, n.verdicts = n.readings[:0], n.codes[:0], n.verdicts[:0]
+	for _, s := range n.sources {
+		r := s.filter.Reading(n.now)
+		n.readings = append(n.readings, r)
+		n.codes = append(n.codes, n.code(s, &r))
+		n.verdicts = append(n.verdicts, roundtrip.Verdict{Source: s.config.ID})
+	}
+	n.estimate = n.fusion.Fuse(n.now, n.readings, n.codes, n.config.maxFalse(), n.verdicts)
+	for i, s := range n.sources {
+		if v := n.verdicts[i]; v.Reason != s.lastVerdict {
+			s.lastVerdict = v.Reason
+			n.report(Report{Topic: "source", Source: v.Source, Reason: v.Reason, Value: v.Distance})
+		}
+	}
+}
+
+// hold meets the fused interval with what was proved before; false means that they contradict one another.
+func (n *Node) hold() bool {
+	e := &n.estimate
+	if n.held.ok {
+		low, high := n.heldAt(n.now)
+		if low > e.High || high < e.Low {
+			return false
+		}
+		e.Low, e.High = max(e.Low, low), min(e.High, high)
+		e.Offset = min(max(e.Offset, e.Low), e.High)
+	}
+	n.held.low, n.held.high, n.held.at, n.held.ok = e.Low, e.High, n.now, true
+	return true
+}
+
+// heldAt returns the proved interval, grown to reading at (theory 2.3).
+func (n *Node) heldAt(at hw.Ticks) (low, high float64) {
+	return roundtrip.Spread(n.config.drift(), n.held.low, n.held.high, n.raw.Elapsed(n.held.at, at))
+}
+
+// freshest returns when the (f+1)-th freshest of the used sources gave its last sample: fewer than that prove nothing.
+func (n *Node) freshest() hw.Ticks {
+	want := n.config.maxFalse() + 1
+	var best hw.Ticks
+	found := false
+	for i := range n.sources {
+		if n.verdicts[i].Reason != reason.OK {
+			continue
+		}
+		as := n.readings[i].LastSample
+		rank := 0
+		for j := range n.sources {
+			if n.verdicts[j].Reason == reason.OK && !n.readings[j].LastSample.Before(as) {
+				rank++
+			}
+		}
+		if rank >= want && (!found || best.Before(as)) {
+			best, found = as, true
+		}
+	}
+	if !found {
+		return n.lastGood
+	}
+	return best
+}
+
+// ready reports whether enough is known to set the clock: as many ready sources as prove an interval, and all that have
+// answered, unless some take too long.
+func (n *Node) ready() bool {
+	readySources, answering := 0, 0
+	patience := 0.0
+	for i, s := range n.sources {
+		patience = max(patience, 4*s.config.BurstSpacing+s.config.Timeout)
+		if n.verdicts[i].Reason != reason.OK {
+			continue
+		}
+		answering++
+		if s.ready(n.readings[i].Samples) {
+			readySources++
+		}
+	}
+	if readySources <= n.config.maxFalse() {
+		return false
+	}
+	return readySources == answering || n.raw.Elapsed(n.startedAt, n.now) > patience
+}
+
+// reanchor moves the raw timeline near true time, so that offsets are small numbers with many digits.
+func (n *Node) reanchor() {
+	whole := math.Round(n.estimate.Offset)
+	if math.Abs(whole) < 1 || math.Abs(whole) > 9e9 {
+		return
+	}
+	n.raw.Line.T0 = n.raw.Line.T0.AddSeconds(whole)
+	for _, s := range n.sources {
+		s.filter.Shift(whole)
+	}
+	e := &n.estimate
+	e.Low -= whole + roundtrip.RoundingError(e.Low)
+	e.High -= whole - roundtrip.RoundingError(e.High)
+	e.Offset -= whole
+	n.held.low, n.held.high = e.Low, e.High
+}
+
+// window is the time in seconds over which a correction is amortised: a quarter of the fastest poll, from 0.25 s to 8 s.
+func (n *Node) window() float64 {
+	w := 32.0
+	for _, s := range n.sources {
+		w = min(w, s.poll)
+	}
+	return min(max(w/4, 0.25), 8)
+}

@@ -1,0 +1,145 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/sync/roundtrip"
+)
+
+// Defaults of the figures that a Config may leave at zero.
+const (
+	DefaultDriftBound = 50e-6
+	DefaultMaxSlew    = 500e-6
+	DefaultMaxBound   = 0.1
+	DefaultHeartbeat  = 1.0
+	DefaultLifetime   = 30.0
+)
+
+// withDefaults fills in the zero figures.
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		field *float64
+		value float64
+	}{
+		{&c.DriftBound, DefaultDriftBound}, {&c.MaxSlew, DefaultMaxSlew}, {&c.MaxBound, DefaultMaxBound},
+		{&c.Heartbeat, DefaultHeartbeat}, {&c.Lifetime, DefaultLifetime},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	c.Granularity = max(c.Granularity, 1)
+	return c
+}
+
+// check returns all that is wrong with c.
+func (c *Config) check() error {
+	var errs []error
+	bad := func(ok bool, format string, a ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("node: "+format, a...))
+		}
+	}
+	within := func(name string, x, low, high float64) {
+		bad(x >= low && x <= high, "%s is %g, must be from %g to %g", name, x, low, high)
+	}
+	within("counter frequency (Hz)", c.Counter.Hertz, 2e4, 1e11)
+	within("counter frequency error (ppb)", c.Counter.ErrorPPB, 0, 1e6)
+	within("drift_bound", c.DriftBound, 0, 0.01)
+	within("max_slew", c.MaxSlew, 1e-9, 0.1)
+	within("max_bound (s)", c.MaxBound, 1e-9, 1e6)
+	within("holdover_after (s)", c.HoldoverAfter, 0, 1e8)
+	within("heartbeat (s)", c.Heartbeat, 0.001, 1e4)
+	within("lifetime (s)", c.Lifetime, c.Heartbeat, 1e7)
+	within("remembered rate", c.Rate, -0.01, 0.01)
+	within("remembered rate's std", c.RateStd, 0, 0.01)
+	bad(c.MaxFalse >= -1, "max_false is %d, must be -1 (automatic) or more", c.MaxFalse)
+	bad(c.MaxFalse <= 0 || len(c.Sources) >= 2*c.MaxFalse+1, "%d sources cannot outvote %d false ones: at least %d are needed",
+		len(c.Sources), c.MaxFalse, 2*c.MaxFalse+1)
+	seen := map[int]bool{}
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		bad(s.ID != 0 && !seen[s.ID], "source %q: ID %d is zero or not unique", s.Name, s.ID)
+		seen[s.ID] = true
+		errs = append(errs, s.check()...)
+	}
+	if l := c.Local; l != nil {
+		bad(l.Stratum >= 1 && l.Stratum <= 15, "local stratum is %d, must be from 1 to 15", l.Stratum)
+		within("local bound (s)", l.Bound, 0, 1e6)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *SourceConfig) check() (errs []error) {
+	within := func(name string, x, low, high float64) {
+		if !(x >= low && x <= high) {
+			errs = append(errs, fmt.Errorf("node: source %q: %s is %g, must be from %g to %g", s.Name, name, x, low, high))
+		}
+	}
+	within("poll (s)", s.Poll, 0.001, 1e6)
+	within("burst", float64(s.Burst), 0, 64)
+	within("burst_spacing (s)", s.BurstSpacing, 0.0001, 1e4)
+	within("timeout (s)", s.Timeout, 0.0001, 1e4)
+	within("min_delay (s)", s.MinDelay, 0, 10)
+	within("max_error (s)", s.MaxServerError, 1e-9, 1e6)
+	return errs
+}
+
+// maxFalse is f.
+func (c *Config) maxFalse() int {
+	if c.MaxFalse >= 0 {
+		return c.MaxFalse
+	}
+	return roundtrip.MaxFalse(len(c.Sources))
+}
+
+// drift is ρ: the oscillator's bound and what the nominal frequency itself may be wrong by.
+func (c *Config) drift() float64 {
+	e := c.Counter.ErrorPPB * 1e-9
+	return c.DriftBound + e + c.DriftBound*e
+}
+
+// granularity is g in seconds.
+func (c *Config) granularity() float64 { return float64(c.Granularity) / c.Counter.Hertz }
+
+// ticks converts seconds to ticks at the nominal frequency, rounded down, saturated at 2⁶² ticks.
+func (c *Config) ticks(seconds float64) int64 {
+	return int64(math.Floor(min(seconds*c.Counter.Hertz, 0x1p62)))
+}
+
+// holdoverAfter is how long after the last good sample the clock is in holdover, in seconds.
+func (c *Config) holdoverAfter() float64 {
+	if c.HoldoverAfter > 0 {
+		return c.HoldoverAfter
+	}
+	fastest := math.Inf(1)
+	for i := range c.Sources {
+		fastest = min(fastest, 3*c.Sources[i].Poll+c.Sources[i].Timeout)
+	}
+	if math.IsInf(fastest, 1) {
+		return c.Lifetime
+	}
+	return max(1, fastest)
+}
+
+// filterConfig is what the filter of source s is told.
+func (c *Config) filterConfig(s *SourceConfig) roundtrip.FilterConfig {
+	return roundtrip.FilterConfig{Drift: c.drift(), Granularity: c.granularity(), MinDelay: s.MinDelay, Rate: c.Rate, RateStd: c.RateStd}
+}
+
+func later(a, b hw.Ticks) hw.Ticks {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+func earlier(a, b hw.Ticks) hw.Ticks {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,112 @@
+package node
+
+import (
+	"math"
+
+	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/sync/roundtrip"
+	"github.com/clockd/clockd/virtualclock"
+)
+
+// SourceStatus is what is known of one source, for people and metrics.
+type SourceStatus struct {
+	ID       int
+	Name     string
+	Address  string
+	Reason   reason.Code // why it is not used, or OK
+	Distance float64     // of a falseticker from the proved interval, s
+	Weight   float64     // share of the point estimate
+	Reading  roundtrip.Reading
+
+	Reach         uint8
+	Poll          float64 // s
+	NextPoll      hw.Ticks
+	Stratum       uint8
+	Leap          uint8
+	ReferenceID   uint32
+	ServerError   float64 // what the server says its error is, s
+	Interleaved   bool
+	TransmitStamp hw.StampKind
+	ReceiveStamp  hw.StampKind
+	Sent          uint64
+	Received      uint64
+	LastRejection reason.Code
+	Rejections    reason.Counts
+}
+
+// Snapshot is everything a person can ask a node, at one counter reading.
+type Snapshot struct {
+	Now         hw.Ticks
+	Publication Publication
+	Estimate    roundtrip.Estimate
+	Interval    virtualclock.Interval
+	Time        virtualclock.Time
+	// Bound is the largest distance in seconds from Time to an edge of Interval; +Inf when the status is not sound.
+	Bound float64
+	// Rate is the estimated d(true)/d(raw) − 1, RateStd its standard deviation, +Inf when nothing is known.
+	Rate, RateStd float64
+	Slewing       bool
+	SlewLeft      float64 // s
+	Steps         uint64
+	Sources       []SourceStatus
+	MaxFalse      int
+	// LastSample is when the sample came that keeps the clock synchronised; Sampled is false before the first.
+	LastSample hw.Ticks
+	Sampled    bool
+	// Mode is external or local.
+	Mode string
+}
+
+// Snapshot returns the node's state at counter reading now, which must not be before the last event's. It allocates; it is for
+// people.
+func (n *Node) Snapshot(now hw.Ticks) Snapshot {
+	k := n.clock.Coefficients()
+	s := Snapshot{
+		Now: now, Publication: n.publication, Estimate: n.estimate, Interval: k.Interval(now), Time: k.Time(now), Bound: math.Inf(1),
+		Rate: n.config.Rate, RateStd: n.config.RateStd, Steps: n.steps, MaxFalse: n.config.maxFalse(), LastSample: n.lastGood, Mode: "external",
+	}
+	s.Publication.Clock = *k
+	if s.RateStd == 0 {
+		s.RateStd = math.Inf(1)
+	}
+	if n.estimate.Used > 0 {
+		s.Rate, s.RateStd = n.estimate.Rate, n.estimate.RateStd
+	}
+	if s.Interval.Status.Sound() {
+		s.Bound = max(s.Time.Seconds(s.Interval.Earliest), s.Interval.Latest.Seconds(s.Time))
+	}
+	if n.reference() {
+		s.Mode = "local"
+	}
+	s.SlewLeft, s.Slewing = n.clock.Slewing(now)
+	for i, src := range n.sources {
+		s.Sampled = s.Sampled || src.sampled
+		s.Sources = append(s.Sources, n.sourceStatus(i, src, now))
+	}
+	return s
+}
+
+func (n *Node) sourceStatus(i int, s *source, now hw.Ticks) SourceStatus {
+	r := s.filter.Reading(now)
+	x := SourceStatus{
+		ID: s.config.ID, Name: s.config.Name, Address: s.config.Address, Reason: n.code(s, &r), Reading: r, Reach: s.reach, Poll: s.poll,
+		NextPoll: s.nextPoll, Stratum: s.stratum, Leap: s.leap, ReferenceID: s.referenceID, ServerError: s.serverError,
+		Interleaved: s.interleaved, TransmitStamp: s.transmitKind, ReceiveStamp: s.receiveKind, Sent: s.sent, Received: s.received,
+		LastRejection: s.lastRejection, Rejections: s.rejections,
+	}
+	if i < len(n.verdicts) && n.verdicts[i].Source == s.config.ID {
+		v := n.verdicts[i]
+		if x.Reason == reason.OK {
+			x.Reason = v.Reason
+		}
+		x.Distance, x.Weight = v.Distance, v.Weight
+	}
+	if x.Reason == reason.OK && s.reach == 0 {
+		x.Reason = reason.SourceUnreachable
+		if s.down != reason.OK {
+			x.Reason = s.down
+		}
+	}
+	return x
+}

@@ -1,0 +1,294 @@
+package node
+
+import (
+	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/sync/roundtrip"
+)
+
+const (
+	// interleaveProbes is how many follow-up requests a server may answer in basic mode before it is not asked again for
+	// interleaveRest polls.
+	interleaveProbes = 3
+	interleaveRest   = 64
+	// followUpDelay is the time in seconds after an answer at which the request follows that fetches the answer's precise
+	// departure: enough for the server to have got its own transmit stamp.
+	followUpDelay = 0.002
+	// denyRest is how long in seconds a server that refused us is left alone; rateFactor what RATE multiplies the poll by.
+	denyRest   = 3600
+	rateFactor = 2
+	maxPoll    = 4096
+	// readySamples is how many samples a source must give before the clock is set by it; proofSamples how many consistent
+	// ones after it has contradicted itself.
+	readySamples = 3
+	proofSamples = 4
+)
+
+// source is the state of one master.
+type source struct {
+	config    SourceConfig
+	exchanger *roundtrip.Exchanger
+	filter    *roundtrip.Filter
+	buffer    []byte
+
+	poll      float64
+	nextPoll  hw.Ticks
+	burstLeft int
+	deadline  hw.Ticks
+	waiting   bool
+	reach     uint8
+
+	followUp     bool // the outstanding request is a follow-up
+	followUpDue  bool
+	followUpAt   hw.Ticks
+	probesLeft   int
+	probeRest    int
+	interleaved  bool // the server has answered a follow-up in interleaved mode
+	denied       bool
+	suspectLeft  int // samples until a source that contradicted itself counts again
+	restarted    hw.Ticks
+	down         reason.Code // why nothing comes from it, when that is known
+	lastVerdict  reason.Code
+	sampled      bool
+	sampledAt    hw.Ticks
+	transmitKind hw.StampKind
+	receiveKind  hw.StampKind
+
+	stratum, leap uint8
+	referenceID   uint32
+	rootDelay     float64
+	serverError   float64
+
+	sent, received uint64
+	lastRejection  reason.Code
+	rejections     reason.Counts
+}
+
+func (n *Node) newSource(c SourceConfig) *source {
+	s := &source{config: c, exchanger: new(roundtrip.Exchanger), buffer: make([]byte, 0, 128)}
+	s.filter = roundtrip.NewFilter(&n.raw, n.config.filterConfig(&c))
+	s.poll = c.Poll
+	s.probesLeft = interleaveProbes
+	return s
+}
+
+// start begins a burst at reading at.
+func (s *source) start(at hw.Ticks) {
+	s.nextPoll = at
+	s.burstLeft = max(s.config.Burst-1, 0)
+}
+
+// wake is the next reading at which the source wants a timer.
+func (s *source) wake() hw.Ticks {
+	at := s.nextPoll
+	if s.waiting {
+		at = earlier(at, s.deadline)
+	}
+	if s.followUpDue {
+		at = earlier(at, s.followUpAt)
+	}
+	return at
+}
+
+// onTimer does what is due for one source.
+func (n *Node) onTimer(s *source) {
+	if s.waiting && !n.now.Before(s.deadline) {
+		n.giveUp(s)
+	}
+	if s.followUpDue && !n.now.Before(s.followUpAt) {
+		s.followUpDue = false
+		if !s.waiting {
+			n.request(s, true)
+		}
+	}
+	if n.now.Before(s.nextPoll) {
+		return
+	}
+	if s.waiting {
+		n.giveUp(s)
+	}
+	s.denied = false
+	s.followUpDue = false
+	interval := s.poll
+	if s.burstLeft > 0 {
+		s.burstLeft--
+		interval = s.config.BurstSpacing
+	}
+	s.nextPoll = n.now.Add(n.config.ticks(interval))
+	s.reach <<= 1
+	n.request(s, false)
+}
+
+// giveUp ends the wait for an answer.
+func (n *Node) giveUp(s *source) {
+	s.waiting = false
+	s.exchanger.Expire()
+	if s.followUp {
+		return
+	}
+	if s.down == reason.OK {
+		s.down = reason.SourceUnreachable
+	}
+	n.reject(s, s.down)
+}
+
+func (n *Node) request(s *source, followUp bool) {
+	packet, sequence := s.exchanger.Request(n.rng, n.now, followUp, s.buffer[:0])
+	s.buffer = packet
+	s.followUp = followUp
+	s.waiting = true
+	s.deadline = n.now.Add(n.config.ticks(s.config.Timeout))
+	s.sent++
+	n.act(Action{Kind: ActionSend, Source: s.config.ID, Sequence: sequence, Packet: packet})
+}
+
+// reject counts and reports.
+func (n *Node) reject(s *source, code reason.Code) {
+	s.rejections.Add(code)
+	s.lastRejection = code
+	n.report(Report{Topic: "packet", Source: s.config.ID, Reason: code})
+}
+
+// onPacket takes a datagram from s.
+func (n *Node) onPacket(s *source, e *Event) {
+	samples, code := s.exchanger.Receive(e.Packet, e.Stamp)
+	s.waiting = s.outstanding()
+	if code != reason.OK {
+		n.reject(s, code)
+		n.onKiss(s, code)
+		return
+	}
+	s.received++
+	s.reach |= 1
+	s.down = reason.OK
+	wasFollowUp := s.followUp
+	accepted, interleaved := false, false
+	for i := range samples {
+		interleaved = interleaved || samples[i].Interleaved
+		if n.onSample(s, &samples[i]) {
+			accepted = true
+		}
+	}
+	n.afterAnswer(s, wasFollowUp, interleaved)
+	if accepted {
+		n.update()
+	}
+}
+
+func (s *source) outstanding() bool {
+	_, waiting := s.exchanger.Outstanding()
+	return waiting
+}
+
+// onSample gives one sample to the filter.
+func (n *Node) onSample(s *source, sample *roundtrip.Sample) (accepted bool) {
+	s.stratum, s.leap, s.referenceID = sample.Stratum, sample.Leap, sample.ReferenceID
+	s.rootDelay, s.serverError = sample.RootDelay, sample.ServerError
+	s.transmitKind = sample.Depart.Kind
+	if !sample.HalfOnly {
+		s.receiveKind = sample.Arrive.Kind
+	}
+	if sample.ServerError > s.config.MaxServerError {
+		n.reject(s, reason.ServerRootDistance)
+		return false
+	}
+	// Where a more precise sample of the same exchange is on its way, this one only narrows the interval.
+	point := sample.Interleaved || !s.interleaved
+	code := s.filter.Update(sample, point)
+	switch code {
+	case reason.OK:
+		if s.suspectLeft > 0 && !sample.HalfOnly {
+			s.suspectLeft--
+		}
+	case reason.SampleEmptyInterval:
+		n.reject(s, code)
+		n.onSelfContradiction(s)
+	default:
+		n.reject(s, code)
+		return false
+	}
+	if !sample.HalfOnly {
+		s.sampled, s.sampledAt = true, later(s.sampledAt, sample.Arrive.At)
+	}
+	return true
+}
+
+// afterAnswer decides whether a follow-up request is worth while.
+func (n *Node) afterAnswer(s *source, wasFollowUp, interleaved bool) {
+	if !s.config.Interleaved {
+		return
+	}
+	if wasFollowUp {
+		switch {
+		case interleaved:
+			s.interleaved, s.probesLeft = true, interleaveProbes
+		case s.probesLeft > 0:
+			if s.probesLeft--; s.probesLeft == 0 {
+				s.interleaved, s.probeRest = false, interleaveRest
+			}
+		}
+		return
+	}
+	if s.probesLeft == 0 {
+		if s.probeRest--; s.probeRest > 0 {
+			return
+		}
+		s.probesLeft = 1
+	}
+	s.followUpDue, s.followUpAt = true, n.now.Add(n.config.ticks(followUpDelay))
+}
+
+// onKiss obeys a kiss-o'-death.
+func (n *Node) onKiss(s *source, code reason.Code) {
+	switch code {
+	case reason.KissRate:
+		s.poll = min(s.poll*rateFactor, max(maxPoll, s.config.Poll))
+		s.burstLeft, s.probesLeft, s.probeRest = 0, 0, interleaveRest
+		s.nextPoll = later(s.nextPoll, n.now.Add(n.config.ticks(s.poll)))
+	case reason.KissDeny:
+		s.denied, s.burstLeft, s.followUpDue = true, 0, false
+		s.nextPoll = n.now.Add(n.config.ticks(denyRest))
+	case reason.ServerUnsynchronised, reason.ServerStratum, reason.ServerLoop, reason.KissOther:
+		s.down = code
+	}
+}
+
+// onSelfContradiction: a sample contradicts what the same source proved before. Either the source or the counter is at fault;
+// until enough sources have spoken anew the clock's bound cannot be vouched for.
+func (n *Node) onSelfContradiction(s *source) {
+	known := s.suspectLeft > 0
+	s.suspectLeft = proofSamples
+	s.restarted = n.now
+	if known || !n.set || n.disrupted != reason.OK {
+		return
+	}
+	n.recheck, n.recheckSince = true, n.now
+	for _, o := range n.sources {
+		if o.burstLeft = max(o.burstLeft, max(o.config.Burst, proofSamples+1)); o.denied {
+			continue
+		}
+		o.nextPoll = earlier(o.nextPoll, n.now.Add(n.config.ticks(min(o.config.BurstSpacing, o.poll))))
+	}
+}
+
+// code says why the source takes no part in the fusion, or OK.
+func (n *Node) code(s *source, r *roundtrip.Reading) reason.Code {
+	switch {
+	case r.Samples == 0 && s.denied:
+		return reason.KissDeny
+	case r.Samples == 0 && s.down != reason.OK:
+		return s.down
+	case r.Samples == 0:
+		return reason.SourceWaiting
+	case s.suspectLeft > 0:
+		return reason.SampleEmptyInterval
+	case n.recheck && s.sampledAt.Before(n.recheckSince):
+		return reason.SourceWaiting
+	}
+	return reason.OK
+}
+
+// ready reports whether the source has said enough for the clock to be set by it.
+func (s *source) ready(samples uint64) bool {
+	return samples >= readySamples || s.burstLeft == 0 && !s.waiting && samples > 0 && s.config.Burst < readySamples
+}
