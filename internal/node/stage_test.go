@@ -57,7 +57,7 @@ type server struct {
 
 const stageHertz = 1e9
 
-var stageEpoch = virtualclock.Unix(1_764_000_000_000_000_000, 0)
+var stageEpoch = virtualclock.Unix(1_800_000_000_000_000_000, 0)
 
 func newStage(t *testing.T, seed uint64, c Config, servers map[int]*server) *stage {
 	t.Helper()
