@@ -304,6 +304,7 @@ func TestBoundsHold(t *testing.T) {
 		s.start()
 		for range 20 {
 			s.run(3)
+			s.drift(50e-6 * float64(2*s.rng.IntN(2)-1))
 			v := servers[1+s.rng.IntN(n)]
 			v.dead = s.rng.IntN(3) == 0
 		}
