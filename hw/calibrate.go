@@ -110,6 +110,13 @@ func Calibrate(c Counter, baseline time.Duration) (Frequency, error) {
 	return k.Frequency()
 }
 
+// tidy rounds a frequency to a thousandth of a hertz, so that specs are short, and widens its error by that rounding.
+func tidy(f Frequency) Frequency {
+	hertz := math.Round(f.Hertz*1e3) / 1e3
+	errorPPB := f.ErrorPPB + math.Abs(f.Hertz-hertz)/hertz*1e9
+	return Frequency{Hertz: hertz, ErrorPPB: (math.Floor(errorPPB*1e3) + 1) / 1e3}
+}
+
 // plausible says whether a frequency that was told, and not measured here, can be that of c: a short calibration must not
 // contradict it by more than a part in a thousand. This finds specs from other hosts and slips of the pen, not small errors.
 func plausible(c Counter, told Frequency) error {

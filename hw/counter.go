@@ -46,7 +46,7 @@ func openTSC(told *Frequency) (Counter, error) {
 		return t, refused(nameTSC, plausible(t, *told))
 	}
 	f, err := Calibrate(t, calibrationBaseline)
-	t.frequency = f
+	t.frequency = tidy(f)
 	return t, refused(nameTSC, err)
 }
 
@@ -69,7 +69,7 @@ func openCNTVCT(told *Frequency) (Counter, error) {
 		return t, nil
 	}
 	f, err := Calibrate(t, calibrationBaseline)
-	t.frequency = f
+	t.frequency = tidy(f)
 	return t, refused(nameCNTVCT, err)
 }
 

@@ -64,7 +64,8 @@ func vouched(want string, told bool) error {
 }
 
 // StillTrusted checks again what Open checked about the counter below c: the kernel may lose its trust in a counter at any
-// time. It returns nil if nothing has changed. It reads one small file; call it about once a minute.
+// time. It returns nil if nothing has changed, and where
+// this process cannot see the clocksource. It reads one small file; call it about once a minute.
 func StillTrusted(c Counter) error {
 	switch x := bottom(c).(type) {
 	case *tsc:
