@@ -52,6 +52,7 @@ type stamper struct {
 	clock   stampClock
 	mapper  RealtimeMapper
 	kind    StampKind
+	scratch Bracket
 	history bracketHistory
 }
 
@@ -65,11 +66,10 @@ func (s *stamper) fresh(now Ticks, age Ticks) bool {
 
 // take records a new bracket and returns it, or nil.
 func (s *stamper) take() *Bracket {
-	var b Bracket
-	if !s.clock.bracket(&b) {
+	if !s.clock.bracket(&s.scratch) {
 		return nil
 	}
-	s.history.push(&b)
+	s.history.push(&s.scratch)
 	return &s.history.last
 }
 
