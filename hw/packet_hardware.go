@@ -285,6 +285,6 @@ func (p *characterPHC) sysOffset(samples *[phcSamples]phcSample) error {
 
 // phcTime converts a struct ptp_clock_time, cut to what an int64 of nanoseconds holds.
 func phcTime(t *unix.PtpClockTime) int64 {
-	const most = math.MaxInt64/1_000_000_000 - 1
+	const most = math.MaxInt64/1_000_000_000 - 5 // Nsec may be up to 4.3 s
 	return min(max(t.Sec, -most), most)*1e9 + int64(t.Nsec)
 }

@@ -305,7 +305,10 @@ func TestCountedKeys(t *testing.T) {
 	client := listenPacket(t, "127.0.0.1:0", opts)
 	p := newPair(t, client, server)
 	failures := []func() error{
-		func() error { _, _, err := client.Send(make([]byte, 66000), server.LocalAddr(), netip.Addr{}); return err },
+		func() error {
+			_, _, err := client.Send(make([]byte, 66000), server.LocalAddr(), netip.Addr{})
+			return err
+		},
 		func() error {
 			_, _, err := client.Send(nil, server.LocalAddr(), netip.MustParseAddr("192.0.2.77"))
 			return err
@@ -698,5 +701,78 @@ func BenchmarkExchange(b *testing.B) {
 				clear(p.answered)
 			}
 		})
+	}
+}
+
+// serve answers every datagram until the poller is woken. It returns when that has happened.
+func serve(server *PacketConn, poller *Poller) error {
+	var buf [512]byte
+	var keys [1]uint64
+	for {
+		_, woken, err := poller.Wait(-1, keys[:])
+		if err != nil || woken {
+			return err
+		}
+		for {
+			d, err := server.Receive(buf[:])
+			if err != nil {
+				break
+			}
+			if _, _, err := server.Send(buf[:d.N], d.From, d.To); err != nil {
+				return err
+			}
+		}
+		for _, _, err := server.TransmitStamp(); err == nil; _, _, err = server.TransmitStamp() {
+		}
+	}
+}
+
+// BenchmarkRoundTrip measures what a client sees of a server in another goroutine: the round trip by user-space stamps and by
+// kernel stamps of the same exchanges, and the widths of the latter.
+func BenchmarkRoundTrip(b *testing.B) {
+	counter, err := Open("auto")
+	if err != nil {
+		b.Fatal(err)
+	}
+	opts := StampOptions{Counter: counter, Kernel: true}
+	server := listenPacket(b, "127.0.0.1:0", opts)
+	client := dialPacket(b, server.LocalAddr(), opts)
+	poller, err := NewPoller()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer poller.Close()
+	if err := poller.Add(server, 0); err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- serve(server, poller) }()
+	p := newPair(b, client, listenPacket(b, "127.0.0.1:0", opts))
+	var user, kernel []Stamp // Error is the round trip
+	var arrivals, departures []Stamp
+	for b.Loop() {
+		id, sent, err := client.Send(p.buf[:48], netip.AddrPort{}, netip.Addr{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		d := p.await(client)
+		p.drain()
+		departed, ok := p.departed[id]
+		if ok && departed.Kind == StampKernel && d.Stamp.Kind == StampKernel {
+			user = append(user, Stamp{Error: client.counter.Read() - sent.At})
+			kernel = append(kernel, Stamp{Error: d.Stamp.At - departed.At})
+			arrivals, departures = append(arrivals, d.Stamp), append(departures, departed)
+		}
+		clear(p.departed)
+	}
+	b.StopTimer()
+	poller.Wake()
+	if err := <-done; err != nil {
+		b.Error(err)
+	}
+	for name, stamps := range map[string][]Stamp{"user-trip": user, "kernel-trip": kernel, "arrival-error": arrivals, "departure-error": departures} {
+		median, p99 := widths(stamps, counter)
+		b.ReportMetric(median, name+"-median-ns")
+		b.ReportMetric(p99, name+"-p99-ns")
 	}
 }
