@@ -111,7 +111,7 @@ func (s *clockStory) ticks(c hw.Ticks) *big.Rat {
 func (s *clockStory) rate() float64 { return (s.r.Float64() - 0.5) * 400e-6 }
 
 func (s *clockStory) step() {
-	at := Time{s.r.Int64N(4e18), s.r.Uint32()}
+	at := Unix(s.r.Int64N(4e18), s.r.Uint32())
 	rate := s.rate()
 	s.clock.Step(s.now, at, rate)
 	p := ratPeriod(s.clock.Coefficients().Steady.Period)
@@ -250,7 +250,7 @@ func TestClockIsMonotoneTickByTick(t *testing.T) {
 		hertz := math.Pow(10, 6+3.7*r.Float64())
 		c := NewClock(PeriodOf(hertz), math.Pow(10, -7+6*r.Float64()))
 		now := hw.Ticks(r.Uint64())
-		c.Step(now, Time{r.Int64N(4e18), r.Uint32()}, (r.Float64()-0.5)*0.6)
+		c.Step(now, Unix(r.Int64N(4e18), r.Uint32()), (r.Float64()-0.5)*0.6)
 		last := c.Time(now)
 		for range 20 {
 			e := (r.Float64() - 0.5) * math.Pow(10, float64(r.IntN(6)-9))
@@ -279,7 +279,7 @@ func TestClockTakesInsaneValues(t *testing.T) {
 		for _, maxSlew := range odd {
 			for _, rate := range odd {
 				for _, window := range odd {
-					for _, target := range []Time{minTime, {}, maxTime, {1e18, 1}} {
+					for _, target := range []Time{minTime, {}, maxTime, Unix(1e18, 1)} {
 						c := NewClock(nominal, maxSlew)
 						c.Steer(3, Unix(1e18, 0), rate, window) // not set: steps
 						c.Steer(math.MaxUint64-5, target, rate, window)

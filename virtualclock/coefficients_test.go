@@ -116,7 +116,7 @@ func TestPeriodOf(t *testing.T) {
 func randomCoefficients(r *rand.Rand) Coefficients {
 	period := PeriodOf(math.Pow(10, 6+r.Float64()*3.7))
 	at := randomTicks(r)
-	middle := Time{r.Int64N(4e18), r.Uint32()}
+	middle := Unix(r.Int64N(4e18), r.Uint32())
 	drift := math.Pow(10, -8+5*r.Float64())
 	k := Coefficients{
 		At: at, Earliest: middle.AddSeconds(-math.Pow(10, -9+8*r.Float64())), Latest: middle.AddSeconds(math.Pow(10, -9+8*r.Float64())),

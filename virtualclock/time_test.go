@@ -11,7 +11,7 @@ import (
 
 // unit is 2³²: Times as big integers count units of 2⁻³² ns.
 func bigTime(t Time) *big.Int {
-	v := new(big.Int).Lsh(big.NewInt(t.ns), 32)
+	v := new(big.Int).Lsh(big.NewInt(t.ns()), 32)
 	return v.Add(v, big.NewInt(int64(t.frac)))
 }
 
@@ -26,7 +26,7 @@ func timeOfBig(v *big.Int) Time {
 	ns, frac := new(big.Int), new(big.Int)
 	frac.And(v, big.NewInt(math.MaxUint32))
 	ns.Rsh(v, 32) // arithmetic: rounds down
-	return Time{ns.Int64(), uint32(frac.Uint64())}
+	return Unix(ns.Int64(), uint32(frac.Uint64()))
 }
 
 // randomTime draws from all magnitudes and from the edges.
@@ -41,7 +41,7 @@ func randomTime(r *rand.Rand) Time {
 	case 0:
 		ns = []int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, math.MaxInt64 - 1, math.MaxInt64}[r.IntN(7)]
 	}
-	return Time{ns, frac}
+	return Unix(ns, frac)
 }
 
 func newRand(t testing.TB, seed uint64) *rand.Rand {
@@ -133,8 +133,8 @@ func TestTimeAddSecondsAgreesWithBig(t *testing.T) {
 
 func TestTimeTextIsTheDecimalNumberAndComesBack(t *testing.T) {
 	for text, want := range map[string]Time{
-		"0": {0, 0}, "-0.5": {-1, 1 << 31}, "-4.5": {-5, 1 << 31}, "1.25": {1, 1 << 30}, "7.": {7, 0}, "-1.75": {-2, 1 << 30},
-		"0.9999999999": {1, 0}, "0.0000000001": {0, 0}, "9223372036854775807.9999999998": maxTime, "-9223372036854775808": minTime,
+		"0": Unix(0, 0), "-0.5": Unix(-1, 1<<31), "-4.5": Unix(-5, 1<<31), "1.25": Unix(1, 1<<30), "7.": Unix(7, 0), "-1.75": Unix(-2, 1<<30),
+		"0.9999999999": Unix(1, 0), "0.0000000001": Unix(0, 0), "9223372036854775807.9999999998": maxTime, "-9223372036854775808": minTime,
 	} {
 		var got Time
 		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
