@@ -1,0 +1,216 @@
+package control
+
+import (
+	"encoding/json"
+	"math"
+
+	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/virtualclock"
+)
+
+// Version is the version of the protocol. Fields are added without a new version; a change of meaning makes a new one.
+const Version = 1
+
+// The commands.
+const (
+	CommandStatus  = "status"
+	CommandSources = "sources"
+	CommandNow     = "now"
+)
+
+// Request is what a client sends.
+type Request struct {
+	Version int    `json:"version"`
+	Command string `json:"command"`
+}
+
+// response is what the server sends.
+type response struct {
+	Version int             `json:"version"`
+	Error   string          `json:"error,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+}
+
+// Known returns a pointer to x, or nil (null in JSON) if x is infinite or not a number.
+func Known(x float64) *float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return &x
+}
+
+// Now is one reading of the clock.
+type Now struct {
+	// Kind is the sort of synchronisation that the interval rests on: EXTERNAL (masters, or this host as the reference).
+	Kind   string              `json:"kind"`
+	Status virtualclock.Status `json:"status"`
+	Epoch  virtualclock.Epoch  `json:"epoch"`
+	// TimeNS is the virtual clock, EarliestNS and LatestNS the edges of the interval that contains true time, rounded outward,
+	// in nanoseconds since the Unix epoch; all null unless the status is sound.
+	TimeNS     *int64 `json:"time_ns"`
+	EarliestNS *int64 `json:"earliest_ns"`
+	LatestNS   *int64 `json:"latest_ns"`
+	// BoundS is the largest distance in seconds from the virtual clock to an edge.
+	BoundS *float64 `json:"bound_s"`
+	// Reason says why the status is not synchronised.
+	Reason      reason.Code `json:"reason"`
+	Explanation string      `json:"explanation"`
+	// Via is page or socket: how the reading was made.
+	Via string `json:"via"`
+}
+
+// KindExternal is the only kind so far.
+const KindExternal = "EXTERNAL"
+
+// MakeNow makes a Now of a reading of the clock: its time, its interval and why it is not better.
+func MakeNow(t virtualclock.Time, i virtualclock.Interval, why reason.Code, via string) Now {
+	n := Now{Kind: KindExternal, Status: i.Status, Epoch: i.Epoch, Reason: why, Explanation: why.Explain(), Via: via}
+	if !i.Status.Sound() {
+		return n
+	}
+	at, earliest, latest := t.UnixNano(), i.Earliest.UnixNano(), i.Latest.UnixNano()
+	if i.Latest.Fraction() != 0 && latest < math.MaxInt64 {
+		latest++
+	}
+	n.TimeNS, n.EarliestNS, n.LatestNS = &at, &earliest, &latest
+	n.BoundS = Known(max(t.Seconds(i.Earliest), i.Latest.Seconds(t)))
+	return n
+}
+
+// Status is what a person wants to know of the daemon.
+type Status struct {
+	Version string  `json:"version"`
+	PID     int     `json:"pid"`
+	UptimeS float64 `json:"uptime_s"`
+
+	Status      virtualclock.Status `json:"status"`
+	Mode        string              `json:"mode"`
+	Reason      reason.Code         `json:"reason"`
+	Explanation string              `json:"explanation"`
+	// Source is the name of the source with the greatest weight.
+	Source *string `json:"source"`
+	// Stratum is null while the clock is not sound.
+	Stratum *uint8             `json:"stratum"`
+	Epoch   virtualclock.Epoch `json:"epoch"`
+	Steps   uint64             `json:"steps"`
+	TimeNS  *int64             `json:"time_ns"`
+	BoundS  *float64           `json:"bound_s"`
+	// MaxBoundS is the bound above which the clock is unsynchronised.
+	MaxBoundS float64 `json:"max_bound_s"`
+	// RatePPM is how much faster than its nominal frequency's image the counter must be read: d(true)/d(raw) − 1.
+	RatePPM    *float64 `json:"rate_ppm"`
+	RateStdPPM *float64 `json:"rate_std_ppm"`
+	Slewing    bool     `json:"slewing"`
+	SlewLeftS  float64  `json:"slew_left_s"`
+	// LastSampleAgeS is the age of the sample that keeps the clock synchronised.
+	LastSampleAgeS *float64    `json:"last_sample_age_s"`
+	Sources        SourceCount `json:"sources"`
+
+	Counter Counter `json:"counter"`
+	Page    string  `json:"page"`
+	// Server is null when this host answers no NTP requests.
+	Server   *Server   `json:"server"`
+	Config   Config    `json:"config"`
+	EventLog *EventLog `json:"event_log"`
+	// Trouble are things that are wrong with the daemon itself, for people.
+	Trouble []string `json:"trouble"`
+	// Reports counts what the node reported, by reason.
+	Reports map[string]uint64 `json:"reports"`
+}
+
+// SourceCount counts sources.
+type SourceCount struct {
+	Configured int `json:"configured"`
+	// Answering have answered one of their last eight requests; Used take part in the estimate; False contradict the others.
+	Answering int `json:"answering"`
+	Used      int `json:"used"`
+	False     int `json:"false"`
+	// MaxFalse is f: how many may be false at a time without harm.
+	MaxFalse int `json:"max_false"`
+}
+
+// Counter is the hardware counter.
+type Counter struct {
+	Spec          string  `json:"spec"`
+	Hertz         float64 `json:"hertz"`
+	ErrorPPB      float64 `json:"error_ppb"`
+	DriftBoundPPM float64 `json:"drift_bound_ppm"`
+}
+
+// Server is the NTP server.
+type Server struct {
+	Listening []string `json:"listening"`
+	// Error says why an address is not listened on, "" if all are.
+	Error string `json:"error,omitempty"`
+	// Requests were received, Answers sent; Rejected counts the others by reason.
+	Requests uint64            `json:"requests"`
+	Answers  uint64            `json:"answers"`
+	Rejected map[string]uint64 `json:"rejected"`
+}
+
+// Config says where the configuration came from.
+type Config struct {
+	// Path is "" for the built-in one.
+	Path    string `json:"path"`
+	Reloads uint64 `json:"reloads"`
+	// Error says why the last reload was refused; the configuration before is in force.
+	Error string `json:"error,omitempty"`
+}
+
+// EventLog is the state of the event log.
+type EventLog struct {
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
+	// Ended says why recording stopped, "" while it goes on.
+	Ended string `json:"ended,omitempty"`
+}
+
+// Source is what is known of one source.
+type Source struct {
+	Name        string      `json:"name"`
+	Address     *string     `json:"address"`
+	Reason      reason.Code `json:"reason"`
+	Explanation string      `json:"explanation"`
+	// Detail is the resolver's or the network's own words, if there are any.
+	Detail string `json:"detail,omitempty"`
+	// Selected: it has the greatest weight.
+	Selected bool    `json:"selected"`
+	Weight   float64 `json:"weight"`
+	// Reach has a bit for each of the last eight requests, the newest lowest.
+	Reach       uint8   `json:"reach"`
+	PollS       float64 `json:"poll_s"`
+	NextPollS   float64 `json:"next_poll_s"`
+	Stratum     uint8   `json:"stratum"`
+	Leap        uint8   `json:"leap"`
+	ReferenceID string  `json:"reference_id"`
+	Interleaved bool    `json:"interleaved"`
+	// OffsetS is the source's time minus the virtual clock, between LowS and HighS for certain if the source is true.
+	OffsetS    *float64 `json:"offset_s"`
+	OffsetStdS *float64 `json:"offset_std_s"`
+	LowS       *float64 `json:"low_s"`
+	HighS      *float64 `json:"high_s"`
+	// DistanceS is how far a false source is from the proved interval.
+	DistanceS    *float64 `json:"distance_s"`
+	RatePPM      *float64 `json:"rate_ppm"`
+	DelayS       *float64 `json:"delay_s"`
+	MinDelayS    *float64 `json:"min_delay_s"`
+	JitterS      *float64 `json:"jitter_s"`
+	ServerErrorS *float64 `json:"server_error_s"`
+	// LastSampleAgeS is the age of its last good answer.
+	LastSampleAgeS *float64          `json:"last_sample_age_s"`
+	TransmitStamp  string            `json:"transmit_stamp"`
+	ReceiveStamp   string            `json:"receive_stamp"`
+	Sent           uint64            `json:"sent"`
+	Received       uint64            `json:"received"`
+	Samples        uint64            `json:"samples"`
+	LastRejection  reason.Code       `json:"last_rejection"`
+	Rejections     map[string]uint64 `json:"rejections"`
+}
+
+// Sources is the answer to the command sources.
+type Sources struct {
+	Status  virtualclock.Status `json:"status"`
+	Reason  reason.Code         `json:"reason"`
+	Count   SourceCount         `json:"count"`
+	Sources []Source            `json:"sources"`
+}
