@@ -1,0 +1,245 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/virtualclock"
+)
+
+// finding is one thing that doctor looked at.
+type finding struct {
+	// Verdict is ok, note (it works, but could be better) or bad.
+	Verdict string `json:"verdict"`
+	Topic   string `json:"topic"`
+	Text    string `json:"text"`
+}
+
+// diagnosis is what doctor --json prints.
+type diagnosis struct {
+	Counters []hw.Candidate `json:"counters"`
+	// Counter is the one that "auto" takes, null if none.
+	Counter  *string        `json:"counter"`
+	Stamps   *hw.StampProbe `json:"stamps"`
+	Findings []finding      `json:"findings"`
+}
+
+func (d *diagnosis) add(verdict, topic, format string, args ...any) {
+	d.Findings = append(d.Findings, finding{verdict, topic, fmt.Sprintf(format, args...)})
+}
+
+func newDoctor(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Examine this host: counters, packet stamps, permissions, other clocks' daemons",
+		Long: `Examine what this host offers a clock: its hardware counters and which one "auto" takes and
+why, packet stamps, the directories and sockets, this user's privileges, and whether somebody
+steers the system's clock. Nothing is changed. The exit code is 1 if something is bad.`,
+		Example: "  clockd doctor\n  clockd doctor --json | jq .counter",
+		Args:    args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			d := a.examine(c)
+			if a.json {
+				if err := a.printJSON(d); err != nil {
+					return err
+				}
+			} else {
+				a.showDiagnosis(d)
+			}
+			for _, f := range d.Findings {
+				if f.Verdict == "bad" {
+					return &codeError{exitError, fmt.Errorf("%s: %s", f.Topic, f.Text), true}
+				}
+			}
+			return nil
+		},
+	}
+	return a.asJSON(c)
+}
+
+func (a *app) examine(c *cobra.Command) *diagnosis {
+	d := &diagnosis{Counters: hw.Probe(), Findings: []finding{}}
+	choice, err := hw.Choose("auto")
+	if err != nil {
+		d.add("bad", "counter", "%v", err)
+	} else {
+		spec := choice.Counter.Spec()
+		d.Counter = &spec
+		d.add("ok", "counter", "auto takes %s", choice.Reason)
+		d.examineStamps(choice.Counter)
+	}
+	a.examineFiles(d)
+	a.examineDaemon(d, c)
+	a.examinePrivileges(d)
+	d.examineSteering()
+	return d
+}
+
+func (d *diagnosis) examineStamps(counter hw.Counter) {
+	o := hw.StampOptions{Counter: counter, Kernel: true, Hardware: true}
+	p, err := hw.ProbeStamps(o)
+	// The kernel begins to stamp a moment after the first socket has asked for it: a socket kept open makes the next look true.
+	if err == nil && p.Capabilities.Reason == reason.StampMissing {
+		if keep, err := hw.ListenUDP(netip.MustParseAddrPort("127.0.0.1:0"), o); err == nil {
+			time.Sleep(50 * time.Millisecond)
+			p, _ = hw.ProbeStamps(o)
+			_ = keep.Close()
+		}
+	}
+	if err != nil {
+		d.add("bad", "stamps", "%v", err)
+		return
+	}
+	d.Stamps = &p
+	c := &p.Capabilities
+	if c.Receive >= hw.StampKernel && c.Transmit >= hw.StampKernel {
+		d.add("ok", "stamps", "the kernel stamps packets within %s (arrival) and %s (departure); hardware: %s",
+			showSeconds(p.ReceiveErrorNanoseconds*1e-9), showSeconds(p.TransmitErrorNanoseconds*1e-9), c.Hardware)
+		return
+	}
+	d.add("note", "stamps", "arrival %s, departure %s: %s; the bounds are right all the same, but wider", c.Receive, c.Transmit, c.Reason.Explain())
+}
+
+// examineFiles looks at the directories that run would write to.
+func (a *app) examineFiles(d *diagnosis) {
+	for _, f := range []struct{ topic, path string }{{"page", a.page()}, {"control", a.control()}, {"state", a.paths().State}} {
+		dir := existing(filepath.Dir(f.path))
+		if err := unix.Access(dir, unix.W_OK); err != nil {
+			d.add("bad", f.topic, "this user may not write to %s (%v): \"clockd run\" needs %s", dir, err, f.path)
+			continue
+		}
+		d.add("ok", f.topic, "%s can be made by this user", f.path)
+	}
+}
+
+// existing returns the nearest directory above that exists.
+func existing(dir string) string {
+	for {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+func (a *app) examineDaemon(d *diagnosis, c *cobra.Command) {
+	var s control.Status
+	if err := control.Call(c.Context(), a.control(), control.CommandStatus, &s); err != nil {
+		d.add("note", "daemon", "%v", err)
+		return
+	}
+	d.add("ok", "daemon", "clockd %s is running as process %d: %s", s.Version, s.PID, s.Status)
+	r, err := virtualclock.OpenPage(a.page())
+	if err != nil {
+		d.add("bad", "page", "%v", err)
+		return
+	}
+	defer func() { _ = r.Close() }()
+	_, why := r.ReadReason()
+	if why != reason.OK {
+		d.add("note", "page", "the page can be read: %s", why.Explain())
+		return
+	}
+	d.add("ok", "page", "the page can be read and the clock is good")
+}
+
+// examinePrivileges looks at what only some users may.
+func (a *app) examinePrivileges(d *diagnosis) {
+	conn, err := hw.ListenUDP(netip.MustParseAddrPort("[::]:123"), hw.StampOptions{Counter: hw.NewManual(hw.Frequency{Hertz: 1e9})})
+	switch {
+	case err == nil:
+		_ = conn.Close()
+		d.add("ok", "port 123", "this user may serve NTP on port 123")
+	case strings.Contains(err.Error(), unix.EADDRINUSE.Error()):
+		d.add("note", "port 123", "port 123 is taken: another NTP server runs here (or clockd itself)")
+	default:
+		d.add("note", "port 123", "this user may not serve on port 123 (%v); CAP_NET_BIND_SERVICE or a port above 1023 would do; a client needs neither", err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err == nil {
+		if a.uid == 0 || limit.Cur >= 64<<20 {
+			d.add("ok", "memory lock", "memory may be locked, so that a daemon is not paged out")
+		} else {
+			d.add("note", "memory lock", "only %d KiB may be locked: under memory pressure the daemon may be paged out, which widens bounds and does not falsify them", limit.Cur>>10)
+		}
+	}
+	if _, err := hw.SuspendOffset(); err != nil {
+		d.add("bad", "suspend", "a suspend of this host could not be noticed: %v", err)
+	}
+}
+
+// examineSteering tells whether somebody steers the system's clock. clockd does not mind, but a person may want to know.
+func (d *diagnosis) examineSteering() {
+	var t unix.Timex // modes 0: read only
+	state, err := unix.Adjtimex(&t)
+	if err != nil {
+		d.add("note", "system clock", "the kernel does not tell whether it is steered: %v", err)
+		return
+	}
+	const staUnsync = 0x40
+	ppm := float64(t.Freq) / 65536
+	switch {
+	case state != unix.TIME_ERROR && t.Status&staUnsync == 0:
+		d.add("ok", "system clock", "a daemon steers the system's clock (%+.3f ppm); clockd neither needs nor disturbs it", ppm)
+	case ppm != 0:
+		d.add("ok", "system clock", "the system's clock is set to %+.3f ppm and not marked synchronised; clockd neither needs nor disturbs it", ppm)
+	default:
+		d.add("ok", "system clock", "nobody steers the system's clock; clockd does not either")
+	}
+	if names := otherDaemons("/proc"); len(names) > 0 {
+		d.add("note", "other daemons", "%s: they steer the system's clock, and one of them may hold port 123", strings.Join(names, ", "))
+	}
+}
+
+// otherDaemons lists the time daemons that can be seen in proc.
+func otherDaemons(proc string) []string {
+	known := []string{"chronyd", "ntpd", "ntpsec", "openntpd", "systemd-timesyn", "ntp-daemon", "ptp4l", "phc2sys", "ts2phc"}
+	var found []string
+	entries, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
+	if err != nil {
+		return nil
+	}
+	for _, path := range entries {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		for _, k := range known {
+			if strings.TrimSpace(string(b)) == k {
+				found = append(found, fmt.Sprintf("%s (process %s)", k, filepath.Base(filepath.Dir(path))))
+			}
+		}
+	}
+	return found
+}
+
+func (a *app) showDiagnosis(d *diagnosis) {
+	a.print("%s\n", a.paint(bold, "Counters"))
+	rows := [][]string{}
+	for _, c := range d.Counters {
+		mark, figures := a.paint(red, "no "), ""
+		if c.Usable {
+			mark = a.paint(green, "yes")
+			figures = fmt.Sprintf("%.6g MHz, a reading costs %s", c.Frequency.Hertz/1e6, showSeconds(c.Resolution.ReadCost*1e-9))
+		}
+		rows = append(rows, []string{"  " + mark, c.Name, figures, c.Reason})
+	}
+	a.table(rows)
+	a.print("%s\n", a.paint(bold, "Findings"))
+	rows = rows[:0]
+	for _, f := range d.Findings {
+		colour := map[string]string{"ok": green, "note": yellow, "bad": red}[f.Verdict]
+		rows = append(rows, []string{"  " + a.paint(colour, fmt.Sprintf("%-4s", f.Verdict)), f.Topic, f.Text})
+	}
+	a.table(rows)
+}

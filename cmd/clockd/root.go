@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clockd/clockd/internal/config"
+)
+
+// The exit codes, documented in docs/cli.md.
+const (
+	exitOK      = 0
+	exitError   = 1
+	exitUsage   = 2
+	exitTimeout = 3
+)
+
+// codeError is an error with the exit code that it ends the program with. quiet: it has been told already.
+type codeError struct {
+	code  int
+	err   error
+	quiet bool
+}
+
+func (e *codeError) Error() string { return e.err.Error() }
+func (e *codeError) Unwrap() error { return e.err }
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codeError{code: exitUsage, err: err}
+}
+
+// app is what every command needs of the world.
+type app struct {
+	version  string
+	out, err io.Writer
+	getenv   func(string) string
+	uid      int
+	// terminal: out is one, so colours are welcome.
+	terminal bool
+
+	// Flags of all commands.
+	controlPath, pagePath string
+	json                  bool
+}
+
+func newApp(version string) *app {
+	a := &app{version: version, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, uid: os.Geteuid()}
+	info, err := os.Stdout.Stat()
+	a.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return a
+}
+
+func (a *app) paths() config.Paths { return config.DefaultPaths(a.getenv, a.uid) }
+
+// execute runs one command line and returns the exit code.
+func execute(ctx context.Context, a *app, args []string) int {
+	root := newRoot(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var c *codeError
+	if !errors.As(err, &c) {
+		c = &codeError{code: exitError, err: err}
+		// cobra has no type for this one.
+		if strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
+			c.code = exitUsage
+		}
+	}
+	if !c.quiet {
+		_, _ = fmt.Fprintf(a.err, "clockd: %v\n", c.err)
+		if c.code == exitUsage {
+			_, _ = fmt.Fprintln(a.err, `Run "clockd help" or "clockd COMMAND --help".`)
+		}
+	}
+	return c.code
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "clockd",
+		Short: "A clock that knows how wrong it can be",
+		Long: `clockd keeps a virtual clock on this host from its hardware counter, synchronised by NTP
+round trips, and always knows how wrong that clock can be: programs read an interval that
+contains true time, not a number to be believed.`,
+		Example: `  clockd demo                    # no root, no network: watch clocks being held together
+  clockd run                     # follow public servers
+  clockd run -c clockd.toml      # follow your own
+  clockd status                  # can the clock be trusted?
+  clockd now --json              # one reading, for a program`,
+		SilenceUsage: true, SilenceErrors: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	f := root.PersistentFlags()
+	f.StringVar(&a.controlPath, "control", "", "the daemon's control socket (default: that of this user's daemon)")
+	f.StringVar(&a.pagePath, "page", "", "the shared page (default: that of this user's daemon)")
+	root.AddCommand(newRun(a), newStatus(a), newSources(a), newNow(a), newWait(a), newQuery(a), newReplay(a), newCheck(a), newDoctor(a), newVersion(a))
+	root.AddCommand(demoCommands(a)...)
+	return root
+}
+
+// args makes a wrong number of arguments a usage error.
+func args(f cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, list []string) error { return usage(f(c, list)) }
+}
+
+// asJSON gives a command the flag --json.
+func (a *app) asJSON(c *cobra.Command) *cobra.Command {
+	c.Flags().BoolVar(&a.json, "json", false, "print JSON, for programs")
+	return c
+}
+
+// control returns the path of the control socket, page that of the shared page.
+func (a *app) control() string {
+	return firstOf(a.controlPath, a.getenv("CLOCKD_CONTROL"), a.paths().Control)
+}
+func (a *app) page() string { return firstOf(a.pagePath, a.getenv("CLOCKD_PAGE"), a.paths().Page) }
+
+func firstOf(candidates ...string) string {
+	for _, c := range candidates {
+		if c != "" {
+			return c
+		}
+	}
+	return ""
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/daemon"
+)
+
+func newRun(a *app) *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon that keeps this host's clock",
+		Long: `Keep this host's virtual clock in the foreground until SIGTERM or SIGINT. SIGHUP reads the
+configuration again without losing the clock. The system's own clock is never touched.
+
+Without --config the file ` + "/etc/clockd/clockd.toml" + ` is used if there is one, else several independent
+public servers are followed and nobody is served.`,
+		Example: "  clockd run\n  clockd run -c clockd.toml",
+		Args:    args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.run(c.Context(), path)
+		},
+	}
+	c.Flags().StringVarP(&path, "config", "c", "", "the configuration file")
+	return c
+}
+
+// loadConfig reads the configuration that run uses. origin is its path, "" for the built-in one.
+func (a *app) loadConfig(path string) (c *config.Config, origin string, err error) {
+	paths := a.paths()
+	origin = path
+	if path == "" {
+		origin = paths.Config
+	}
+	c, err = config.Load(origin, paths)
+	if path == "" && errors.Is(err, fs.ErrNotExist) {
+		c, origin, err = config.Public(paths), "", nil
+	}
+	if err != nil {
+		return nil, origin, err
+	}
+	// The flags of all commands say where this daemon is, too.
+	c.Page.Path = firstOf(a.pagePath, a.getenv("CLOCKD_PAGE"), c.Page.Path)
+	c.Control.Path = firstOf(a.controlPath, a.getenv("CLOCKD_CONTROL"), c.Control.Path)
+	return c, origin, nil
+}
+
+func (a *app) logger(c *config.Config) (*slog.Logger, *slog.LevelVar) {
+	level := &slog.LevelVar{}
+	level.Set(c.Log.Level.SlogLevel())
+	o := &slog.HandlerOptions{Level: level}
+	// journald has its own time stamps.
+	if a.getenv("JOURNAL_STREAM") != "" {
+		o.ReplaceAttr = func(groups []string, x slog.Attr) slog.Attr {
+			if len(groups) == 0 && x.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return x
+		}
+	}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(a.err, o)), level
+	}
+	return slog.New(slog.NewTextHandler(a.err, o)), level
+}
+
+func (a *app) run(ctx context.Context, path string) error {
+	c, origin, err := a.loadConfig(path)
+	if err != nil {
+		return fmt.Errorf("the configuration cannot be used:\n%w", err)
+	}
+	log, level := a.logger(c)
+	log.Info("clockd starts", "version", a.version, "config", firstOf(origin, "built in: public servers"), "does", describe(c), "page", c.Page.Path,
+		"control", c.Control.Path)
+	reload := make(chan struct{}, 1)
+	stop := onHangup(reload)
+	defer stop()
+	o := daemon.Options{
+		Config: c, ConfigPath: origin, Reload: reload, Version: a.version, Log: log, Level: level, Notify: notifier(log), Watchdog: watchdog(log),
+		Load: func() (*config.Config, error) {
+			next, _, err := a.loadConfig(path)
+			return next, err
+		},
+	}
+	err = daemon.Run(ctx, o)
+	log.Info("clockd ends", "error", err)
+	return err
+}
+
+// onHangup turns SIGHUP into values of reload until stop is called.
+func onHangup(reload chan<- struct{}) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-signals:
+				select {
+				case reload <- struct{}{}:
+				default: // one is waiting already
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
+
+// notifier tells systemd, if it listens.
+func notifier(log *slog.Logger) func(string) {
+	return func(state string) {
+		if _, err := sd.SdNotify(false, state); err != nil {
+			log.Debug("the service manager was not told", "state", state, "error", err)
+		}
+	}
+}
+
+func watchdog(log *slog.Logger) time.Duration {
+	interval, err := sd.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("the service manager's watchdog is not understood", "error", err)
+	}
+	return interval
+}

@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/clockd/clockd/internal/config"
+)
+
+// reload reads the configuration again. The clock is not touched: sources that stay keep what is known of them. A configuration
+// that is not good leaves the one before in force.
+func (d *daemon) reload() {
+	d.options.Notify(reloading())
+	defer d.options.Notify("READY=1")
+	next, err := d.load()
+	if err != nil {
+		d.reloadError = err.Error()
+		d.log.Error("the configuration was not reloaded, the one before stays in force", "error", err)
+		return
+	}
+	d.reloadError = ""
+	d.reloads++
+	d.apply(next)
+}
+
+// reloading is what sd_notify(3) asks for: the manager sees by CLOCK_MONOTONIC that this is the answer to its own signal.
+func reloading() string {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return "RELOADING=1"
+	}
+	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000)
+}
+
+func (d *daemon) load() (*config.Config, error) {
+	if d.options.Load == nil {
+		return nil, errors.New("there is no configuration file to read again")
+	}
+	return d.options.Load()
+}
+
+// apply puts a configuration into force.
+func (d *daemon) apply(next *config.Config) {
+	before := d.config
+	d.keepFixed(next)
+	d.config = next
+	if d.options.Level != nil {
+		d.options.Level.Set(next.Log.Level.SlogLevel())
+	}
+	if before.Stamps != next.Stamps {
+		d.roster.all(func(_ *entry, s *slot) { d.unlink(s) })
+	}
+	gone, entries, ask := d.roster.configure(next)
+	for _, s := range gone {
+		d.unlink(s)
+	}
+	for _, e := range entries {
+		if e.question != nil {
+			e.question.cancel()
+		}
+	}
+	for _, e := range ask {
+		e.question = d.resolver.Ask(e.config.Address.Host)
+	}
+	if !reflect.DeepEqual(before.Server, next.Server) || before.Stamps != next.Stamps {
+		if err := d.openServer(); err != nil {
+			d.reloadError = err.Error()
+			d.log.Error("not serving", "error", err)
+		}
+	}
+	d.configureNode()
+	d.log.Info("the configuration was reloaded", "path", d.options.ConfigPath)
+}
+
+// keepFixed keeps what cannot change while readers hold the page: it says so, and the rest is reloaded.
+func (d *daemon) keepFixed(next *config.Config) {
+	now := d.config
+	for _, f := range []struct {
+		key  string
+		same bool
+	}{
+		{"counter.source", next.Counter.Source == now.Counter.Source}, {"page", next.Page == now.Page},
+		{"control", next.Control == now.Control}, {"log.events", next.Log.Events == now.Log.Events},
+		{"log.events_limit", next.Log.EventsLimit == now.Log.EventsLimit}, {"log.format", next.Log.Format == now.Log.Format},
+	} {
+		if !f.same {
+			d.reloadError = f.key + " takes effect at the next start only"
+			d.log.Warn("a change takes effect at the next start only", "key", f.key)
+		}
+	}
+	next.Counter.Source, next.Page, next.Control = now.Counter.Source, now.Page, now.Control
+	next.Log.Events, next.Log.EventsLimit, next.Log.Format = now.Log.Events, now.Log.EventsLimit, now.Log.Format
+}
