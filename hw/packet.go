@@ -20,6 +20,10 @@ const (
 	sentKept = 256
 	// freshBracket, in seconds, is how old a bracket may be to serve for a departure without being taken anew.
 	freshBracket = 20e-6
+	// wideStamp, in seconds: a stamp with a larger error is worth reading the clock's rate for.
+	wideStamp = 500e-9
+	// goodRateSpacing, in seconds, is how often the rate is read for a better one too.
+	goodRateSpacing = 1e-3
 	// controlSize is the room for control messages: stamps, packet information and an error are below 200 bytes.
 	controlSize = 512
 )
@@ -53,12 +57,18 @@ type stamper struct {
 	mapper  RealtimeMapper
 	kind    StampKind
 	scratch Bracket
+	after   Bracket
 	history bracketHistory
+	// rateRead is when narrow last read the rate; good stamps cause no more readings than one in rateSpacing.
+	rateRead, rateSpacing Ticks
 }
 
-// fresh makes sure that the last bracket is younger than age, or records a new one. It reports whether there is one.
+// fresh makes sure that there is a bracket younger than age with a known rate, as far as both can be had. It reports whether
+// there is a bracket.
 func (s *stamper) fresh(now Ticks, age Ticks) bool {
-	if s.history.count > 0 && now-s.history.last.High < age {
+	if s.clock.stale(now) {
+		s.clock.rate()
+	} else if s.history.count > 0 && now-s.history.last.High < age {
 		return true
 	}
 	return s.take() != nil
@@ -71,6 +81,28 @@ func (s *stamper) take() *Bracket {
 	}
 	s.history.push(&s.scratch)
 	return &s.history.last
+}
+
+// since takes the bracket after an event, whose rate is not known yet; nil if the clock cannot be read.
+func (s *stamper) since() *Bracket {
+	last := s.take()
+	if last == nil {
+		return nil
+	}
+	s.after = *last
+	s.after.Slew = SlewUnknown // what last knows of the rate may be from before the event
+	return &s.after
+}
+
+// narrow reports whether a stamp is worth mapping again, and reads the rate after the event for it. That costs more than all
+// the rest, so on a busy socket it is not done for a stamp that is good enough.
+func (s *stamper) narrow(before *Bracket, stamp Stamp, code reason.Code, wide Ticks) bool {
+	if code != reason.OK || before.Slew < 0 || stamp.Error <= wide && s.after.Low-s.rateRead < s.rateSpacing {
+		return false
+	}
+	s.rateRead = s.after.Low
+	s.after.Slew = s.clock.rate()
+	return s.after.Slew >= 0
 }
 
 // PacketConn is a non-blocking UDP socket whose datagrams carry stamps on a counter's timeline. It is used by one goroutine at
@@ -89,6 +121,7 @@ type PacketConn struct {
 	capabilities Capabilities
 	flags        int
 	freshAge     Ticks
+	wide         Ticks
 	clocks       [stampClocks]stamper
 	closeClock   func() error
 	zones        zones
@@ -146,7 +179,8 @@ func newPacketConn(ipv6 bool, opts *StampOptions, listen bool) (*PacketConn, err
 		return nil, err
 	}
 	c := &PacketConn{fd: fd, ipv6: ipv6, counter: opts.Counter, zones: zones{lookup: lookupZone}}
-	c.freshAge = Ticks(freshBracket * opts.Counter.Frequency().Hertz)
+	hertz := opts.Counter.Frequency().Hertz
+	c.freshAge, c.wide = Ticks(freshBracket*hertz), Ticks(wideStamp*hertz)
 	return c, nil
 }
 
@@ -198,7 +232,7 @@ func (c *PacketConn) startStamps(opts *StampOptions) {
 
 func newStamper(clock stampClock, f Frequency, kind StampKind) stamper {
 	s := stamper{clock: clock, mapper: NewRealtimeMapper(f), kind: kind}
-	s.history.spacing = Ticks(historySpacing * f.Hertz)
+	s.history.spacing, s.rateSpacing = Ticks(historySpacing*f.Hertz), Ticks(goodRateSpacing*f.Hertz)
 	return s
 }
 
@@ -231,12 +265,13 @@ func (c *PacketConn) Close() error {
 	return nil
 }
 
-// Refresh takes a new bracket of the stamping clocks. A server that receives seldom may call it now and then (each second): a
-// stamp is narrowest when the last bracket is younger than a second.
+// Refresh takes a new bracket of the stamping clocks and reads their rate. A server should call it each second or so: an
+// arrival's stamp is narrowest when there is a bracket from the two seconds before it.
 func (c *PacketConn) Refresh() {
 	for i := range c.clocks {
-		if c.clocks[i].clock != nil {
-			c.clocks[i].take()
+		if s := &c.clocks[i]; s.clock != nil {
+			s.clock.rate()
+			s.take()
 		}
 	}
 }
@@ -417,7 +452,7 @@ func (c *PacketConn) stampArrival(d *Datagram, ctl *control, seen Ticks) {
 			continue
 		}
 		var stamp Stamp
-		stamp, d.StampReason = s.arrival(stamps[i], seen)
+		stamp, d.StampReason = s.arrival(stamps[i], seen, c.wide)
 		if d.StampReason == reason.OK {
 			d.Stamp = stamp
 			return
@@ -427,16 +462,19 @@ func (c *PacketConn) stampArrival(d *Datagram, ctl *control, seen Ticks) {
 }
 
 // arrival maps a stamp of this clock; 0 is none.
-func (s *stamper) arrival(stamp int64, seen Ticks) (Stamp, reason.Code) {
+func (s *stamper) arrival(stamp int64, seen, wide Ticks) (Stamp, reason.Code) {
 	if stamp == 0 {
 		return Stamp{}, reason.StampMissing
 	}
-	var before Bracket
 	found := s.history.find(stamp)
+	var before Bracket
 	if found != nil {
-		before = *found // take may overwrite it
+		before = *found // the next bracket may overwrite it
 	}
-	after := s.take()
+	after := s.since()
+	if s.clock.stale(seen) {
+		defer s.clock.rate() // for the next one
+	}
 	if after == nil {
 		return Stamp{}, reason.CounterBackwards
 	}
@@ -444,6 +482,9 @@ func (s *stamper) arrival(stamp int64, seen Ticks) (Stamp, reason.Code) {
 		return Stamp{}, reason.StampOutOfOrder
 	}
 	a, code := s.mapper.Arrival(stamp, &before, after, seen)
+	if s.narrow(&before, a, code, wide) {
+		a, code = s.mapper.Arrival(stamp, &before, after, seen)
+	}
 	a.Kind = s.kind
 	return a, code
 }
@@ -498,12 +539,16 @@ func (c *PacketConn) departure(ctl *control, seen Ticks) (id uint32, stamp Stamp
 		c.counts.Add(reason.StampMissing)
 		return 0, Stamp{}, false
 	}
-	after := s.take()
+	after := s.since()
 	if after == nil {
 		c.counts.Add(reason.CounterBackwards)
 		return id, Stamp{At: entry.user, Kind: StampUser}, true
 	}
-	stamp, code := s.mapper.Departure(value, &entry.before[clock], after, entry.user, seen)
+	before := &entry.before[clock]
+	stamp, code := s.mapper.Departure(value, before, after, entry.user, seen)
+	if s.narrow(before, stamp, code, c.wide) {
+		stamp, code = s.mapper.Departure(value, before, after, entry.user, seen)
+	}
 	if code != reason.OK {
 		c.counts.Add(code)
 		return id, stamp, true

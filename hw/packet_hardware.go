@@ -188,6 +188,10 @@ func newPHCClock(device phcDevice, system *systemClock) *phcClock {
 	return p
 }
 
+// The rate that a PHC is programmed to cannot be read; what its driver allows at most can.
+func (p *phcClock) rate() float64    { return p.slew }
+func (p *phcClock) stale(Ticks) bool { return false }
+
 // bracket reads the PHC. A PHC has no second clock that would show its steps, so the mapper relies on the hull alone.
 func (p *phcClock) bracket(b *Bracket) bool {
 	*b = Bracket{Slew: p.slew}
@@ -224,6 +228,7 @@ func (p *phcClock) extended(b *Bracket) bool {
 	if err != nil || high.Before(low) || !p.system.bracket(&after) {
 		return false
 	}
+	after.Slew = SlewUnknown // not read since the call
 	// Whatever the driver says of its brackets, each reading was made during the call.
 	b.Low, b.High, b.Realtime = low, high, p.samples[0].device
 	for i := range p.samples {

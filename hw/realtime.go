@@ -15,8 +15,8 @@ const (
 	slewAllowance = 500e-6
 	// counterAllowance is how far the counter may run from its nominal frequency, measurement error excluded.
 	counterAllowance = 500e-6
-	// steadyWindow, in nanoseconds, is the longest window in which at most one change of the programmed rate is assumed.
-	steadyWindow = 1e9
+	// steadyWindow, in nanoseconds, is the longest time between the brackets in which the programmed rate is trusted.
+	steadyWindow = 2e9
 	// longWindow, in nanoseconds, is the longest distance from the bracket before the event that is still extrapolated.
 	longWindow = 1e12
 	// unboundedTicks stands for "no limit"; twice its size still fits an int64.
@@ -36,7 +36,8 @@ type Bracket struct {
 	// counter readings, in nanoseconds since any origin that stays; meaningless without HasMonotonic.
 	Monotonic    int64
 	HasMonotonic bool
-	// Slew is the size of the relative rate error that the clock is programmed to at this moment, or SlewUnknown.
+	// Slew is the size of the relative rate error that the clock is programmed to, or SlewUnknown: for a bracket before an event
+	// read at most two seconds before Low, for one after an event read after High.
 	Slew float64
 }
 
@@ -66,10 +67,10 @@ type Mapped struct {
 // unseen step is at most q, and the event lies in the intersection of F ± q and B ± q too.
 //
 // What is assumed, and all that is assumed: between the two brackets the clock is stepped at most once (any size, any moment);
-// its rate is wrong by no more than 11 %, in any shape; and, when both brackets know the programmed rate and are less than one
-// second apart, that rate is changed at most once between them, and adjtime(3) adds no more than 500 ppm. Then S is the larger
-// of the two programmed errors plus 0.1 %, else 11 %. The counter is within 500 ppm of its nominal frequency plus that
-// frequency's own error.
+// its rate is wrong by no more than 11 %, in any shape; and, when both brackets know the programmed rate and are less than two
+// seconds apart, the rate is never further from true between the two readings of it than the worse of them and 500 ppm (for
+// adjtime(3), which does not show, and small corrections): no faster slew both begins and ends in between. Then S is that plus
+// 500 ppm for the counter, else 11 %. The counter is within 500 ppm of its nominal frequency plus that frequency's own error.
 type RealtimeMapper struct {
 	ticksPerNano float64
 	counterError float64

@@ -14,30 +14,42 @@ const (
 	bracketTries = 4
 	// narrowFactor: a bracket up to this factor wider than the narrowest ever seen is narrow enough.
 	narrowFactor = 1.25
+	// rateAge, in seconds, is how old the reading of the programmed rate may be for a bracket before an event.
+	rateAge = 2
 )
 
-// stampClock is a clock in which packets are stamped. bracket reads it against the counter; false means that it cannot be read
-// now, and stamps must not be mapped.
+// stampClock is a clock in which packets are stamped.
 type stampClock interface {
+	// bracket reads the clock against the counter; false means that it cannot be read now, and stamps must not be mapped. Its
+	// Slew is that of the last reading of the rate, if it is young enough.
 	bracket(b *Bracket) bool
+	// stale reports whether the reading of the rate is too old at c.
+	stale(c Ticks) bool
+	// rate reads the programmed rate now, and returns its error's size or SlewUnknown.
+	rate() float64
 }
 
-// systemClock reads CLOCK_REALTIME and CLOCK_MONOTONIC together, through the vDSO, and the rate that the kernel is programmed
-// to slew them at. CrossStamp does the first alone.
+// systemClock reads CLOCK_REALTIME and CLOCK_MONOTONIC together, through the vDSO (CrossStamp does the first alone), and the
+// rate that the kernel is programmed to slew them at. The rate is read seldom: adjtimex(2) costs ten brackets, because the
+// kernel hashes the answer into its entropy pool.
 type systemClock struct {
 	counter  Counter
 	origin   time.Time
 	narrow   float64 // in ticks; 0 until the first bracket
 	timex    unix.Timex
+	slew     float64
+	slewAt   Ticks
+	slewAge  Ticks
 	rateless bool // adjtimex is forbidden here
 }
 
-func newSystemClock(c Counter) *systemClock { return &systemClock{counter: c, origin: time.Now()} }
+func newSystemClock(c Counter) *systemClock {
+	s := &systemClock{counter: c, origin: time.Now(), slewAge: Ticks(rateAge * c.Frequency().Hertz)}
+	s.rate()
+	return s
+}
 
 // bracket fills b with the narrowest of a few tries. It does not allocate.
-//
-// The rate is read after the clock, so it lies inside the window that this bracket opens, and one change of the rate at most
-// between two brackets also covers the moment until the second one's rate was read.
 func (s *systemClock) bracket(b *Bracket) bool {
 	width := int64(math.MaxInt64)
 	var now time.Time
@@ -62,21 +74,28 @@ func (s *systemClock) bracket(b *Bracket) bool {
 	}
 	b.Realtime = now.UnixNano()
 	b.Monotonic, b.HasMonotonic = int64(now.Sub(s.origin)), true
-	b.Slew = s.slew()
+	b.Slew = SlewUnknown
+	if !s.stale(b.Low) {
+		b.Slew = s.slew
+	}
 	return true
 }
 
-// slew returns the size of the relative rate error that adjtimex(2) shows, or SlewUnknown.
-func (s *systemClock) slew() float64 {
+func (s *systemClock) stale(c Ticks) bool { return c-s.slewAt > s.slewAge }
+
+// rate returns the size of the relative rate error that adjtimex(2) shows, or SlewUnknown.
+func (s *systemClock) rate() float64 {
+	s.slewAt, s.slew = s.counter.Read(), SlewUnknown
 	if s.rateless {
-		return SlewUnknown
+		return s.slew
 	}
 	s.timex.Modes = 0
 	if _, err := unix.Adjtimex(&s.timex); err != nil {
 		s.rateless = true // seccomp or systemd's ProtectClock= forbids the call: it will not change its mind
-		return SlewUnknown
+		return s.slew
 	}
-	return programmedSlew(&s.timex)
+	s.slew = programmedSlew(&s.timex)
+	return s.slew
 }
 
 // programmedSlew computes the rate error from the kernel's answer: tick is in microseconds per 1/100 s (USER_HZ), freq in ppm

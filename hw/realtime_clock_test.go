@@ -62,31 +62,40 @@ func TestProgrammedSlew(t *testing.T) {
 	}
 }
 
-// TestSlewForbidden: where adjtimex is forbidden the rate is unknown and stays so.
-func TestSlewForbidden(t *testing.T) {
-	s := newSystemClock(packetCounter{})
-	s.rateless = true
+// TestRateReading: a bracket knows the rate only if it was read at most two seconds before it, and not where it is forbidden.
+func TestRateReading(t *testing.T) {
+	counter := &brokenCounter{now: 1 << 40, step: 10}
+	s := newSystemClock(counter)
 	var b Bracket
-	if !s.bracket(&b) || b.Slew != SlewUnknown {
-		t.Errorf("%+v", b)
+	if !s.bracket(&b) || b.Slew < 0 || b.Slew > maxSlew {
+		t.Errorf("after reading the rate: %+v", b)
+	}
+	counter.now += 3e9
+	if !s.stale(counter.now) || !s.bracket(&b) || b.Slew != SlewUnknown {
+		t.Errorf("three seconds later: %+v", b)
+	}
+	s.rateless = true
+	if s.rate() != SlewUnknown || !s.bracket(&b) || b.Slew != SlewUnknown {
+		t.Errorf("forbidden: %+v", b)
 	}
 }
 
-// backwardCounter runs backwards, as a broken one might.
-type backwardCounter struct {
+// brokenCounter runs by a step at each reading: backwards, as a broken one might, if it is negative.
+type brokenCounter struct {
 	packetCounter
-	now Ticks
+	now  Ticks
+	step int64
 }
 
-func (c *backwardCounter) Read() Ticks { c.now -= 10; return c.now }
+func (c *brokenCounter) Read() Ticks { c.now = c.now.Add(c.step); return c.now }
 
 // TestBackwardCounter: no bracket, so no kernel stamps, rather than wrong ones.
 func TestBackwardCounter(t *testing.T) {
 	var b Bracket
-	if newSystemClock(&backwardCounter{now: 1 << 40}).bracket(&b) {
+	if newSystemClock(&brokenCounter{now: 1 << 40, step: -10}).bracket(&b) {
 		t.Error("a counter that runs backwards gave a bracket")
 	}
-	c := listenPacket(t, "127.0.0.1:0", StampOptions{Counter: &backwardCounter{now: 1 << 40}, Kernel: true})
+	c := listenPacket(t, "127.0.0.1:0", StampOptions{Counter: &brokenCounter{now: 1 << 40, step: -10}, Kernel: true})
 	if k := c.Capabilities(); k.Receive != StampUser || k.Transmit != StampUser || k.Reason == 0 {
 		t.Errorf("%+v", k)
 	}
