@@ -156,6 +156,9 @@ func (r *Responder) Respond(request []byte, from netip.AddrPort, arrival hw.Stam
 	if r.pairs != nil {
 		bound, token = r.interleave(a, client, bound, now, k.Epoch)
 	}
+	if a.Transmit.Sub(a.Reference) < 0 {
+		a.Reference = a.Transmit // clients distrust a server that was set after it answered
+	}
 	setRoot(a, s.RootDelay, bound)
 	r.stats.Answered++
 	return a.Append(answer[:0]), token, reason.OK
@@ -243,10 +246,7 @@ func (r *Responder) enter(k *virtualclock.Coefficients, now hw.Ticks) {
 // timestamps fills in the receive and the transmit timestamp and returns by how many seconds the latter had to be moved past
 // the reading at now, to be after the former: they are rounded towards each other.
 func (r *Responder) timestamps(a *ntp.Packet, k *virtualclock.Coefficients, arrived, now hw.Ticks) (excess float64) {
-	a.Receive = receiveTimestamp(k.Time(arrived), k.Epoch)
-	if r.pairs != nil {
-		a.Receive = r.issued.unique(a.Receive)
-	}
+	a.Receive = r.issued.unique(receiveTimestamp(k.Time(arrived), k.Epoch))
 	a.Transmit = transmitTimestamp(k.Time(now))
 	if a.Transmit.Sub(a.Receive) > 0 {
 		return 0
@@ -295,12 +295,7 @@ func (r *Responder) arrived(arrival hw.Stamp, now hw.Ticks) hw.Ticks {
 // clockBound returns the largest possible distance between the virtual clock and true time at reading c, in seconds; +Inf if
 // the interval is not sound.
 func clockBound(k *virtualclock.Coefficients, c hw.Ticks) float64 {
-	i := k.Interval(c)
-	if !i.Status.Sound() {
-		return math.Inf(1)
-	}
-	t := k.Time(c)
-	return max(t.Seconds(i.Earliest), i.Latest.Seconds(t))
+	return k.Interval(c).Bound(k.Time(c))
 }
 
 // receiveTimestamp rounds up to a timestamp that ends in the epoch's last two bits and a one: it is never 0, never equal to a
@@ -319,7 +314,8 @@ func transmitTimestamp(t virtualclock.Time) ntp.Timestamp {
 }
 
 // Sent tells when the answer with that token left, so that the next answer to the same client can say so (interleaved mode).
-// k is the virtual clock at that time. A token that has been forgotten is ignored.
+// k is the virtual clock at that time. It may be told several times, as better stamps come: the latest time that one of them
+// proves counts. A token that has been forgotten is ignored.
 func (r *Responder) Sent(token uint64, departure hw.Stamp, k *virtualclock.Coefficients) {
 	if r.pairs == nil || k == nil || departure.Kind == hw.StampNone {
 		return
@@ -337,8 +333,6 @@ func (r *Responder) Sent(token uint64, departure hw.Stamp, k *virtualclock.Coeff
 		p.state = pairFree
 		return
 	}
-	// The clock is monotone, so this is not before the transmit timestamp of the answer, but for its being ordered after the
-	// receive timestamp.
 	if t := transmitTimestamp(k.Time(left)); t.Sub(p.transmit) > 0 {
 		p.transmit = t
 	}

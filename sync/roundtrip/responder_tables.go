@@ -275,14 +275,14 @@ func (p *pairs) save(client netip.Addr, receive, transmit ntp.Timestamp, bound f
 	return uint64(e.generation)<<32 | uint64(n*ways+way+1)
 }
 
-// byToken returns the saved pair that waits for its departure, or nil if it has been forgotten or has it already.
+// byToken returns the saved pair with that token, or nil if it has been forgotten or used.
 func (p *pairs) byToken(token uint64) *pair {
 	n := int(uint32(token)) - 1
 	if n < 0 || n >= len(p.entries)*ways {
 		return nil
 	}
 	e := &p.entries[n/ways][n%ways]
-	if e.state != pairWaiting || e.generation != uint32(token>>32) {
+	if e.state == pairFree || e.generation != uint32(token>>32) {
 		return nil
 	}
 	return e
