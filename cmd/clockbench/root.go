@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, documented in docs/scenarios.md.
+const (
+	exitOK        = 0
+	exitError     = 1
+	exitUsage     = 2
+	exitViolation = 3
+)
+
+// codeError is an error with the exit code that it ends the program with.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (e *codeError) Error() string { return e.err.Error() }
+func (e *codeError) Unwrap() error { return e.err }
+
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codeError{exitUsage, err}
+}
+
+// app is what every command needs of the world.
+type app struct {
+	version  string
+	out, err io.Writer
+	// terminal: err is one, so a progress bar is welcome.
+	terminal bool
+	json     bool
+}
+
+func newApp(version string) *app {
+	a := &app{version: version, out: os.Stdout, err: os.Stderr}
+	info, err := os.Stderr.Stat()
+	a.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+	return a
+}
+
+// execute runs one command line and returns the exit code.
+func execute(ctx context.Context, a *app, args []string) int {
+	root := newRoot(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var c *codeError
+	if !errors.As(err, &c) {
+		c = &codeError{exitError, err}
+		// cobra has no type for this one.
+		if strings.HasPrefix(err.Error(), "unknown command") {
+			c.code = exitUsage
+		}
+	}
+	_, _ = fmt.Fprintf(a.err, "clockbench: %v\n", c.err)
+	if c.code == exitUsage {
+		_, _ = fmt.Fprintln(a.err, `Run "clockbench help" or "clockbench COMMAND --help".`)
+	}
+	return c.code
+}
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "clockbench",
+		Short: "Measure clockd where the truth is known",
+		Long: `clockbench runs clockd's own node, unchanged, in a simulation of oscillators, networks,
+servers and faults, where true time is known exactly: it measures the clock's true error and
+checks every interval that the node claims, with no tolerance.`,
+		Example: `  clockbench scenarios                      # what there is to measure in
+  clockbench sim lan_sw dc --seeds 1-5      # ours beside chrony, tuned chrony and an oracle
+  clockbench sim --all --seeds 1-20 --json  # everything, for a program
+  clockbench sim ./mine.toml -v             # a scenario of your own, a row for each seed`,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(newScenarios(a), newSim(a), newVersion(a))
+	return root
+}
+
+// print writes to the output; a terminal that has gone away has nobody to be told.
+func (a *app) print(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }
+
+// printJSON writes v as one indented JSON document.
+func (a *app) printJSON(w io.Writer, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("the result cannot be written as JSON: %w", err)
+	}
+	if _, err = fmt.Fprintf(w, "%s\n", b); err != nil {
+		return fmt.Errorf("the result cannot be written: %w", err)
+	}
+	return nil
+}
+
+// args makes a wrong number of arguments a usage error.
+func args(f cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, list []string) error { return usage(f(c, list)) }
+}

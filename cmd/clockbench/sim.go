@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/clockd/clockd/internal/sim"
+)
+
+// simOptions are the flags of sim.
+type simOptions struct {
+	all     bool
+	seeds   string
+	jobs    int
+	out     string
+	verbose bool
+}
+
+// report is what sim --json prints.
+type report struct {
+	Runs    []sim.Result  `json:"runs"`
+	Summary []sim.Summary `json:"summary"`
+}
+
+func newSim(a *app) *cobra.Command {
+	o := simOptions{}
+	c := &cobra.Command{
+		Use: "sim [SCENARIO|FILE.toml]...", Short: "Run scenarios and report true errors, claimed bounds and violations",
+		Long: `Runs each scenario with each seed and prints medians over the seeds, beside the published figures
+of chrony, tuned chrony and an oracle where there are any, and beside a linear regression of the
+same samples. Exit code 3: an interval did not contain true time although the assumptions hold.`,
+		Example: `  clockbench sim lan_sw dc wan temp --seeds 1-20
+  clockbench sim --all --seeds 1-20 --json --out figures.json
+  clockbench sim lan_sw --seeds 7 -v`,
+		RunE: func(c *cobra.Command, names []string) error { return a.sim(c.Context(), names, &o) },
+	}
+	f := c.Flags()
+	f.BoolVar(&o.all, "all", false, "run all scenarios of the program")
+	f.StringVar(&o.seeds, "seeds", "1-5", "seeds such as 7, 1-20 or 1,4,9-12")
+	f.IntVar(&o.jobs, "jobs", runtime.GOMAXPROCS(0), "how many runs at a time; the results do not depend on it")
+	f.StringVarP(&o.out, "out", "o", "", "write the results as JSON to this file as well")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "a row for each seed as well")
+	f.BoolVar(&a.json, "json", false, "print JSON, for programs")
+	return c
+}
+
+// maxSeeds is how many seeds one call may ask for.
+const maxSeeds = 100_000
+
+// parseSeeds reads "7", "1-20", "1,4,9-12".
+func parseSeeds(text string) ([]uint64, error) {
+	var seeds []uint64
+	seen := map[uint64]bool{}
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		low, err := strconv.ParseUint(first, 10, 64)
+		high := low
+		if err == nil && isRange {
+			high, err = strconv.ParseUint(last, 10, 64)
+		}
+		if err != nil || high < low {
+			return nil, fmt.Errorf("--seeds %q: %q is neither a seed nor a range of seeds; write 7, 1-20 or 1,4,9-12", text, part)
+		}
+		if high-low >= maxSeeds || uint64(len(seeds))+high-low >= maxSeeds {
+			return nil, fmt.Errorf("--seeds %q: more than %d seeds", text, maxSeeds)
+		}
+		for n := range high - low + 1 {
+			if seed := low + n; !seen[seed] {
+				seen[seed] = true
+				seeds = append(seeds, seed)
+			}
+		}
+	}
+	return seeds, nil
+}
+
+func (a *app) sim(ctx context.Context, names []string, o *simOptions) error {
+	seeds, err := parseSeeds(o.seeds)
+	switch {
+	case err != nil:
+		return usage(err)
+	case o.all && len(names) > 0:
+		return usage(errors.New("give either --all or the names of scenarios"))
+	case o.all:
+		names = sim.Names()
+	case len(names) == 0:
+		return usage(errors.New(`give the names of scenarios ("clockbench scenarios" lists them), a file, or --all`))
+	case o.jobs < 1:
+		return usage(fmt.Errorf("--jobs %d: at least one run at a time is needed", o.jobs))
+	}
+	scenarios, err := load(names)
+	if err != nil {
+		return err
+	}
+	r, err := a.runAll(ctx, scenarios, seeds, o.jobs)
+	if err != nil {
+		return err
+	}
+	if err := a.write(r, o); err != nil {
+		return err
+	}
+	return r.verdict()
+}
+
+// write prints the report and stores it.
+func (a *app) write(r *report, o *simOptions) error {
+	if o.out != "" {
+		f, err := os.Create(o.out)
+		if err != nil {
+			return fmt.Errorf("the results cannot be stored: %w", err)
+		}
+		err = errors.Join(a.printJSON(f, r), f.Close())
+		if err != nil {
+			return err
+		}
+	}
+	if a.json {
+		return a.printJSON(a.out, r)
+	}
+	return a.tables(r, o.verbose)
+}
+
+// verdict is an error if an interval was wrong where none may be.
+func (r *report) verdict() error {
+	var wrong []string
+	for i := range r.Summary {
+		if s := &r.Summary[i]; s.AssumptionsHold && s.BoundViolations > 0 {
+			wrong = append(wrong, fmt.Sprintf("%s (%d intervals in %d runs)", s.Scenario, s.BoundViolations, s.ViolatedRuns))
+		}
+	}
+	if wrong == nil {
+		return nil
+	}
+	return &codeError{exitViolation, fmt.Errorf("intervals did not contain true time although the assumptions hold: %s", strings.Join(wrong, ", "))}
+}
+
+// runAll runs every scenario with every seed, some at a time; the order of the results does not depend on how many.
+func (a *app) runAll(ctx context.Context, scenarios []*sim.Scenario, seeds []uint64, jobs int) (*report, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	total := len(scenarios) * len(seeds)
+	results := make([][]sim.Result, total)
+	var work float64
+	for _, s := range scenarios {
+		work += s.Work() * float64(len(seeds))
+	}
+	bar := newProgress(a, work)
+	tasks := make(chan int)
+	var group sync.WaitGroup
+	for range min(jobs, total) {
+		group.Go(func() {
+			for i := range tasks {
+				s := scenarios[i/len(seeds)]
+				done := 0.0
+				r, err := s.Run(seeds[i%len(seeds)], func(part float64) error {
+					bar.add((part - done) * s.Work())
+					done = part
+					return context.Cause(ctx)
+				})
+				if err != nil {
+					cancel(fmt.Errorf("scenario %s, seed %d: %w", s.Name, seeds[i%len(seeds)], err))
+				}
+				results[i] = r
+			}
+		})
+	}
+	for i := range total {
+		select {
+		case tasks <- i:
+		case <-ctx.Done():
+		}
+	}
+	close(tasks)
+	group.Wait()
+	bar.end()
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	r := &report{}
+	for i, s := range scenarios {
+		var own []sim.Result
+		for _, x := range results[i*len(seeds) : (i+1)*len(seeds)] {
+			own = append(own, x...)
+		}
+		r.Runs = append(r.Runs, own...)
+		r.Summary = append(r.Summary, s.Summarise(own))
+	}
+	return r, nil
+}

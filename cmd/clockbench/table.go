@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/clockd/clockd/internal/sim"
+)
+
+// seconds formats a length of time for people: three digits and a unit.
+func seconds(n sim.Number) string {
+	x := float64(n)
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return "-"
+	}
+	for _, u := range []struct {
+		scale float64
+		name  string
+	}{{1, "s"}, {1e-3, "ms"}, {1e-6, "µs"}, {1e-9, "ns"}} {
+		if math.Abs(x) >= u.scale*0.9995 || u.scale == 1e-9 {
+			return digits(x/u.scale) + " " + u.name
+		}
+	}
+	return "-"
+}
+
+// digits formats x with three significant digits.
+func digits(x float64) string {
+	switch a := math.Abs(x); {
+	case a == 0:
+		return "0"
+	case a < 9.995:
+		return fmt.Sprintf("%.2f", x)
+	case a < 99.95:
+		return fmt.Sprintf("%.1f", x)
+	}
+	return fmt.Sprintf("%.0f", x)
+}
+
+// ratio formats a ratio.
+func ratio(n sim.Number) string {
+	x := float64(n)
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return "-"
+	}
+	return digits(x)
+}
+
+func published(s *sim.Summary, get func(*sim.Published) sim.Length) string {
+	if s.Published == nil {
+		return "-"
+	}
+	return seconds(sim.Number(get(s.Published)))
+}
+
+func percent(n sim.Number) string {
+	if x := float64(n); !math.IsNaN(x) && !math.IsInf(x, 0) {
+		return fmt.Sprintf("%.1f %%", 100*x)
+	}
+	return "-"
+}
+
+// violations tells how many intervals were wrong, and whether they were allowed to be.
+func violations(s *sim.Summary) string {
+	switch {
+	case s.BoundViolations == 0:
+		return "0"
+	case s.AssumptionsHold:
+		return fmt.Sprintf("%d WRONG, by %s", s.BoundViolations, seconds(s.WorstViolation))
+	}
+	return fmt.Sprintf("%d (assumptions broken)", s.BoundViolations)
+}
+
+// print writes rows in columns.
+func (a *app) columns(rows [][]string) error {
+	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		_, _ = fmt.Fprintln(w, strings.TrimRight(strings.Join(r, "\t"), "\t "))
+	}
+	return w.Flush()
+}
+
+// tables prints a report for people.
+func (a *app) tables(r *report, verbose bool) error {
+	a.print("True error: virtual clock − true time, medians over the runs. chrony, tuned, oracle: published RMS (peers.md).\n\n")
+	rows := [][]string{{"scenario", "runs", "RMS", "p99", "max", "chrony", "tuned", "oracle", "/chrony", "/oracle", "p99/chrony", "regression", "/regression"}}
+	for i := range r.Summary {
+		s := &r.Summary[i]
+		rows = append(rows, []string{
+			s.Scenario, fmt.Sprint(s.Runs), seconds(s.RMSError), seconds(s.P99Error), seconds(s.MaxError),
+			published(s, func(p *sim.Published) sim.Length { return p.ChronyRMS }), published(s, func(p *sim.Published) sim.Length { return p.TunedRMS }),
+			published(s, func(p *sim.Published) sim.Length { return p.OracleRMS }), ratio(s.Ratios.RMSToChrony), ratio(s.Ratios.RMSToOracle),
+			ratio(s.Ratios.P99ToChrony), seconds(s.RegressionRMS), ratio(s.Ratios.RMSToRegression),
+		})
+	}
+	if err := a.columns(rows); err != nil {
+		return err
+	}
+	a.print("\nClaimed half-width, medians; chrony, NTP: their formulas on the same samples with the same drift bound.\n\n")
+	rows = [][]string{{"scenario", "half-width", "chrony", "/chrony", "NTP", "/NTP", "error<1ms", "error<100µs", "bound<1ms", "sound", "packets", "wrong intervals"}}
+	for i := range r.Summary {
+		s := &r.Summary[i]
+		rows = append(rows, []string{
+			s.Scenario, seconds(s.MedianHalfWidth), seconds(s.ChronyHalfWidth), ratio(s.Ratios.HalfWidthToChrony), seconds(s.NTPHalfWidth),
+			ratio(s.Ratios.HalfWidthToNTP), seconds(s.ErrorUnder1ms), seconds(s.ErrorUnder100us), seconds(s.BoundUnder1ms),
+			percent(s.SoundFraction), fmt.Sprint(float64(s.Packets)), violations(s),
+		})
+	}
+	if err := a.columns(rows); err != nil || !verbose {
+		return err
+	}
+	return a.runs(r)
+}
+
+// runs prints a row for each run.
+func (a *app) runs(r *report) error {
+	a.print("\nEach run.\n\n")
+	rows := [][]string{{"scenario", "seed", "client", "RMS", "p50", "p99", "max", "frequency", "half-width", "regression", "wrong", "packets", "status at the end"}}
+	for i := range r.Runs {
+		x := &r.Runs[i]
+		rows = append(rows, []string{
+			x.Scenario, fmt.Sprint(x.Seed), x.Client, seconds(x.RMSError), seconds(x.MedianError), seconds(x.P99Error), seconds(x.MaxError),
+			fmt.Sprintf("%.2g", float64(x.RMSFrequencyError)), seconds(x.MedianHalfWidth), fmt.Sprintf("%s (%d)", seconds(x.RegressionRMS), x.RegressionWindow),
+			fmt.Sprint(x.BoundViolations), fmt.Sprint(x.Packets), strings.TrimSuffix(x.Status+" "+x.Reason, " ok"),
+		})
+	}
+	if err := a.columns(rows); err != nil {
+		return err
+	}
+	for i := range r.Runs {
+		x := &r.Runs[i]
+		if v := x.FirstViolation; v != nil {
+			a.print("\n%s, seed %d, %s: first wrong interval at %.9f s (%s, %v): true time was %s outside of ±%s, the clock was %s off\n",
+				x.Scenario, x.Seed, x.Client, v.At, v.Side, v.Status, seconds(sim.Number(v.Outside)), seconds(sim.Number(v.HalfWidth)), seconds(sim.Number(v.Error)))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package sim
+
+import "fmt"
+
+// Link is what a client asks a server over: one source of the client's node.
+type Link struct {
+	Client, Server *Host
+	// Source is the ID of the server in the client's configuration.
+	Source int
+	// To leads from the client to the server, From back. Two hosts that ask one another may share them.
+	To, From *Path
+	// Requests counts what the client sent, Answers what reached it.
+	Requests, Answers uint64
+
+	index      int32
+	comparison comparison
+	replay     []byte
+}
+
+// Connect makes server the source with that ID of client. The address and the reference identifier in the client's
+// configuration are the caller's business (Host.Address, Host.ReferenceID).
+func (w *World) Connect(client *Host, source int, server *Host, to, from *Path) (*Link, error) {
+	if client.link(source) != nil {
+		return nil, fmt.Errorf("sim: host %s has two sources with the ID %d", client.Name, source)
+	}
+	l := &Link{Client: client, Server: server, Source: source, To: to, From: from, index: int32(len(client.world.links))}
+	w.links = append(w.links, l)
+	client.links = append(client.links, l)
+	return l, nil
+}
+
+// dispatch sends a message that leaves at instant t over a path; it takes the slot over.
+func (w *World) dispatch(slot int32, p *Path, to *Host, t Instant) {
+	arrivals, n := p.transit(t)
+	switch n {
+	case 0:
+		w.release(slot)
+		return
+	case 2:
+		second := w.slot()
+		m, copied := &w.messages[slot], &w.messages[second]
+		data := append(copied.data[:0], m.data...)
+		*copied = *m
+		copied.data, copied.genuine = data, false
+		w.queue.push(event{at: arrivals[1], kind: eventArrive, host: to.index, slot: second})
+	}
+	w.queue.push(event{at: arrivals[0], kind: eventArrive, host: to.index, slot: slot})
+}
