@@ -28,6 +28,7 @@ func newWatch(c hw.Counter) (*watch, error) {
 		return nil, fmt.Errorf("daemon: %w", err)
 	}
 	w.suspend = offset
+	w.Look() // the first pair is what later ones are compared with
 	return w, nil
 }
 

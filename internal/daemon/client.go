@@ -129,6 +129,15 @@ func (c *client) ready(l *link) {
 	}
 }
 
+// fromRouter reports whether an error is an ICMP message, after which there may be more to read.
+func fromRouter(err error) bool {
+	if errors.Is(err, hw.ErrWouldBlock) {
+		return false // by far the most frequent, and errors.As allocates
+	}
+	var network *hw.NetworkError
+	return errors.As(err, &network) && network.Operation == "icmp"
+}
+
 // complain fills in an error of the network.
 func (m *mail) complain(err error) {
 	m.err, m.why = err, reason.SourceSend
@@ -144,8 +153,7 @@ func (c *client) stamps(l *link) {
 		l.mu.Lock()
 		id, s, err := l.conn.TransmitStamp()
 		l.mu.Unlock()
-		var network *hw.NetworkError
-		if err != nil && (!errors.As(err, &network) || network.Operation != "icmp") {
+		if err != nil && !fromRouter(err) {
 			return
 		}
 		m := c.blank()

@@ -44,6 +44,7 @@ type daemon struct {
 	// last is the newest reading handed to the node; queue the events that are still to be handed over.
 	last   hw.Ticks
 	queue  []node.Event
+	event  node.Event
 	timer  *time.Timer
 	wakeAt hw.Ticks
 	// shift is how many whole seconds the node has moved its raw timeline (see rawTime); start and startTime are its anchor.

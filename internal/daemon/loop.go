@@ -92,16 +92,17 @@ func (d *daemon) handleAt(now hw.Ticks, e node.Event) {
 	e.Now = now
 	d.queue = append(d.queue[:0], e)
 	for i := 0; i < len(d.queue); i++ {
-		e := d.queue[i]
+		// A field, not a variable: the recorder's use of its address must not cost an allocation when there is no recorder.
+		d.event = d.queue[i]
 		if i > 0 {
-			e.Now = d.now()
+			d.event.Now = d.now()
 		}
-		actions := d.node.Step(e)
+		actions := d.node.Step(d.event)
 		for j := range actions {
 			d.perform(&actions[j])
 		}
 		if d.recorder != nil {
-			d.recorder.Event(&e)
+			d.recorder.Event(&d.event)
 			for j := range actions {
 				d.recorder.Action(&actions[j])
 			}

@@ -45,10 +45,13 @@ var passing = regexp.MustCompile(`(hz|error_ppb|timens|start|origin)=[^,()]*`)
 // counterIdentity returns a counter's specification without what differs from start to start: the same oscillator has the same.
 func counterIdentity(spec string) string {
 	s := passing.ReplaceAllString(spec, "")
-	for strings.Contains(s, ",,") {
-		s = strings.ReplaceAll(s, ",,", ",")
+	for before := ""; s != before; {
+		before = s
+		for _, x := range [][2]string{{",,", ","}, {"(,", "("}, {",)", ")"}, {"()", ""}} {
+			s = strings.ReplaceAll(s, x[0], x[1])
+		}
 	}
-	return strings.NewReplacer("(,", "(", ",)", ")", "()", "").Replace(s)
+	return s
 }
 
 // loadState reads the state at path. A file that is not there is no error and gives nil.

@@ -30,10 +30,13 @@ func (d *daemon) answer(name string) (any, error) {
 
 // reason is why the clock is not synchronised at the snapshot's reading. Between two publications a deadline may have passed.
 func (d *daemon) reason(s *node.Snapshot) reason.Code {
-	if s.Publication.Reason == reason.OK && s.Interval.Status != s.Publication.Clock.Status {
+	switch {
+	case s.Interval.Status == s.Publication.Clock.Status:
+		return s.Publication.Reason
+	case s.Interval.Status.Sound():
 		return reason.Stale
 	}
-	return s.Publication.Reason
+	return reason.BoundTooWide
 }
 
 // age returns how long ago a reading was, in seconds.
