@@ -325,14 +325,12 @@ func (r *Responder) Sent(token uint64, departure hw.Stamp, k *virtualclock.Coeff
 		return
 	}
 	left := departure.NotBefore()
-	if left.Before(p.ready) {
-		left = p.ready
-	}
 	bound := clockBound(k, left)
 	if k.Epoch != p.epoch || !(bound < ntp.MaxDispersion) {
 		p.state = pairFree
 		return
 	}
+	// What was said in the answer is itself not after the departure.
 	if t := transmitTimestamp(k.Time(left)); t.Sub(p.transmit) > 0 {
 		p.transmit = t
 	}

@@ -445,7 +445,8 @@ func TestInterleavedIsRefused(t *testing.T) {
 			d.bounds(1e-4)
 		}},
 	} {
-		d := newDesk(t, nil)
+		// So few places that all pairs share one.
+		d := newDesk(t, func(c *ResponderConfig) { c.MaxClients = 1 })
 		answer := d.get(interleavedRequest(1))
 		d.r.Sent(d.token, hw.Stamp{At: d.now + 10, Kind: hw.StampKernel}, d.clock.Coefficients())
 		q := interleavedRequest(answer.Receive)
@@ -516,7 +517,9 @@ func TestDepartureIsNotBeforeTheAnswer(t *testing.T) {
 // What arrived before the clock was stepped has no reading on it: it is said to have arrived after the step, which is safe.
 func TestArrivalBeforeTheStep(t *testing.T) {
 	d := newDesk(t, nil)
-	d.get(basicRequest())
+	for range 200 {
+		d.get(basicRequest())
+	}
 	d.now += 50_000
 	d.clock.Step(d.now, d.clock.Time(d.now).AddSeconds(-5), 0)
 	d.bounds(1e-4)
@@ -567,6 +570,90 @@ func TestTimestampsAreUniqueAndOrdered(t *testing.T) {
 		if claimed := a.RootDelay.Seconds()/2 + a.RootDispersion.Seconds(); late > 0 && claimed < bound+late {
 			t.Fatalf("seed %d, answer %d: sent %g s after the reading, claimed %g s for a bound of %g s", seed, i, late, claimed, bound)
 		}
+	}
+}
+
+func TestReceiveTimestampsAreNeverIssuedTwice(t *testing.T) {
+	const seed = 52
+	rng := rand.New(rand.NewPCG(seed, seed))
+	for _, start := range []ntp.Timestamp{1 << 40, math.MaxUint64 - 5000} {
+		var u issued
+		seen := map[ntp.Timestamp]bool{}
+		for i := range ntp.Timestamp(20_000) {
+			in := start + i/8*receiveStep + ntp.Timestamp(rng.IntN(100))*receiveStep | 1
+			out := u.unique(in)
+			if seen[out] || out.Sub(in) < 0 || out&(receiveStep-1) != in&(receiveStep-1) {
+				t.Fatalf("seed %d: %#x became %#x, seen before: %v", seed, in, out, seen[out])
+			}
+			seen[out] = true
+		}
+	}
+	// A request that was overtaken keeps its time.
+	var u issued
+	for _, v := range []ntp.Timestamp{1001, 2001, 1501, 1509} {
+		if got := u.unique(v); got != v {
+			t.Errorf("%d became %d", v, got)
+		}
+	}
+	if got := u.unique(1501); got != 2009 {
+		t.Errorf("1501 again became %d", got)
+	}
+}
+
+// What the order of the timestamps costs is part of the claimed error. The bound lies so near below a step of the wire format that
+// a nanosecond shows.
+func TestOrderOfTimestampsIsPaidFor(t *testing.T) {
+	d := newDesk(t, nil)
+	d.state.RootDelay = 0
+	paid := 0
+	for range 200 {
+		d.now += 1237
+		half := 7.0/65536 - 0.1e-9
+		d.bounds(half)
+		q := basicRequest()
+		reply, _, _ := d.r.Respond(q.Append(nil), d.from, hw.Stamp{At: d.now, Kind: hw.StampKernel}, d.now, d.clock.Coefficients(), &d.state, nil)
+		var a ntp.Packet
+		if code := a.Decode(reply); code != reason.OK {
+			t.Fatal(code)
+		}
+		late := virtualclock.Unix(a.Transmit.Unix(deskNS)).Seconds(d.read(d.now))
+		if claimed := a.RootDispersion.Seconds(); claimed < half+late {
+			t.Fatalf("sent %g s after the reading, claimed %g s for a bound of %g s", late, claimed, half)
+		}
+		if late > 0.1e-9 {
+			paid++
+		}
+	}
+	if paid < 50 {
+		t.Errorf("only %d of 200 answers had to be moved", paid)
+	}
+}
+
+// The transmit timestamp of an interleaved answer was read when the clock may have been worse than it is now.
+func TestInterleavedAnswerClaimsTheErrorOfItsTime(t *testing.T) {
+	for name, sent := range map[string]float64{"worse when it answered": 1e-4, "worse when it left": 5e-3} {
+		d := newDesk(t, nil)
+		d.bounds(3e-3)
+		second := d.get(interleavedRequest(1))
+		d.bounds(sent)
+		d.r.Sent(d.token, hw.Stamp{At: d.now + 10, Kind: hw.StampKernel}, d.clock.Coefficients())
+		d.bounds(1e-6)
+		third := d.get(interleavedRequest(second.Receive))
+		need := max(3e-3, sent)
+		if got := third.RootDelay.Seconds()/2 + third.RootDispersion.Seconds(); third.Origin != 0x1111 || got < need || got > need+1e-4 {
+			t.Errorf("%s: claimed %g s, the timestamp is worth ±%g s", name, got, need)
+		}
+		if fourth := d.get(basicRequest()); fourth.RootDispersion.Seconds() > 1e-4 {
+			t.Errorf("%s: claimed %g s for a clock of ±1 µs", name, fourth.RootDispersion.Seconds())
+		}
+	}
+}
+
+func TestReferenceTimeIsNotAfterTheAnswer(t *testing.T) {
+	d := newDesk(t, nil)
+	d.state.ReferenceTime = d.read(d.now + 1e9)
+	if a := d.get(basicRequest()); a.Reference != a.Transmit {
+		t.Errorf("reference time %#x of an answer of %#x", a.Reference, a.Transmit)
 	}
 }
 
