@@ -26,6 +26,8 @@ const (
 	Never Instant = math.MaxInt64
 	// longest is the longest length that a conversion from seconds gives: 100 days.
 	longest = 8_640_000 * Second
+	// longestText is the longest length in seconds that can be written: 300 years.
+	longestText = 300 * 366 * 86400
 )
 
 // Seconds converts a number of seconds, rounded to the nearest picosecond, saturated at ±100 days; NaN gives 0.
@@ -93,10 +95,10 @@ func ParseLength(text string) (float64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("sim: %.40q is not a length of time: the number before %q cannot be read", text, u.name)
 		}
-		if s := x * u.seconds; math.Abs(s) <= longest.Seconds() {
+		if s := x * u.seconds; math.Abs(s) <= longestText {
 			return s, nil
 		}
-		return 0, fmt.Errorf("sim: %.40q is longer than 100 days", text)
+		return 0, fmt.Errorf("sim: %.40q is longer than 300 years", text)
 	}
 	if x, err := parseNumber(trimmed); err == nil && x == 0 {
 		return 0, nil
