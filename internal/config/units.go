@@ -96,10 +96,11 @@ func (d *Duration) setTOML(v any) error {
 	return nil
 }
 
+// ratioUnits have exact divisors, so that "50ppm" is the number that 50e-6 is.
 var ratioUnits = [...]struct {
-	suffix string
-	factor float64
-}{{"ppm", 1e-6}, {"ppb", 1e-9}, {"%", 1e-2}}
+	suffix  string
+	divisor float64
+}{{"ppm", 1e6}, {"ppb", 1e9}, {"%", 100}}
 
 func (r *Ratio) setTOML(v any) error {
 	const right = `write a ratio in quotes, such as "50ppm", "200ppb" or "0.01%"`
@@ -107,10 +108,10 @@ func (r *Ratio) setTOML(v any) error {
 	if !ok {
 		return fmt.Errorf("%s is not a ratio; %s", written(v), right)
 	}
-	number, factor := s, 1.0
+	number, divisor := s, 1.0
 	for _, u := range ratioUnits {
 		if rest, found := strings.CutSuffix(s, u.suffix); found {
-			number, factor = strings.TrimSpace(rest), u.factor
+			number, divisor = strings.TrimSpace(rest), u.divisor
 			break
 		}
 	}
@@ -118,7 +119,7 @@ func (r *Ratio) setTOML(v any) error {
 	if err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
 		return fmt.Errorf("%s is not a ratio; %s", written(v), right)
 	}
-	*r = Ratio(x * factor)
+	*r = Ratio(x / divisor)
 	return nil
 }
 

@@ -1,0 +1,88 @@
+package config
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const documentation = "../../docs/configuration.md"
+
+func readDocumentation(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile(documentation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func examples(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for _, m := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(readDocumentation(t), -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+func rootPaths() Paths { return DefaultPaths(func(string) string { return "" }, 0) }
+
+func TestDocumentedExamplesAreGood(t *testing.T) {
+	list := examples(t)
+	if len(list) < 5 {
+		t.Fatalf("only %d examples found in %s", len(list), documentation)
+	}
+	for i, e := range list {
+		if _, err := Parse(documentation, []byte(e), rootPaths()); err != nil {
+			t.Errorf("example %d: %v\n%s", i+1, err, e)
+		}
+	}
+}
+
+// The example with every value says what the defaults really are.
+func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
+	list := examples(t)
+	got, err := Parse(documentation, []byte(list[len(list)-1]), rootPaths())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n"), rootPaths())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Server.Allow, got.Server.Deny = nil, nil // empty and missing are the same
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("documented %+v\ndefault    %+v", got, want)
+	}
+	for section, text := range map[string]string{"[local]": "| `stratum` | `10` |", "bound": "| `bound` | `\"0s\"` |"} {
+		if !strings.Contains(readDocumentation(t), text) {
+			t.Errorf("the default of %s is not documented as %s", section, text)
+		}
+	}
+	if l := defaultLocal(); l.Stratum != 10 || l.Bound != 0 {
+		t.Errorf("the defaults of [local] are %+v", l)
+	}
+}
+
+func TestEveryKeyIsDocumented(t *testing.T) {
+	text := readDocumentation(t)
+	root := reflect.TypeFor[Config]()
+	for i := range root.NumField() {
+		section := root.Field(i).Tag.Get("toml")
+		if !strings.Contains(text, "["+section+"]") {
+			t.Errorf("[%s] is not documented", section)
+		}
+		f := root.Field(i).Type
+		if f.Kind() != reflect.Struct {
+			f = f.Elem()
+		}
+		for _, key := range keys(f) {
+			if key == "" || !strings.Contains(text, "`"+key+"`") {
+				t.Errorf("%s.%s is not documented", section, key)
+			}
+		}
+	}
+}
