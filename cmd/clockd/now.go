@@ -122,7 +122,7 @@ func (a *app) wait(ctx context.Context, bound, timeout time.Duration) error {
 	}
 	pause := time.NewTicker(waitPause)
 	defer pause.Stop()
-	last := "no daemon answers"
+	var last string
 	for {
 		// The page is opened anew each time: there may be none yet.
 		clock := a.openClock()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -83,7 +84,7 @@ func (a *app) run(ctx context.Context, path string) error {
 		return fmt.Errorf("the configuration cannot be used:\n%w", err)
 	}
 	log, level := a.logger(c)
-	log.Info("clockd starts", "version", a.version, "config", firstOf(origin, "built in: public servers"), "does", describe(c), "page", c.Page.Path,
+	log.Info("clockd starts", "version", a.version, "config", firstOf(origin, "built in: public servers"), "does", describe(c), "sources", names(c), "page", c.Page.Path,
 		"control", c.Control.Path)
 	reload := make(chan struct{}, 1)
 	stop := onHangup(reload)
@@ -98,6 +99,15 @@ func (a *app) run(ctx context.Context, path string) error {
 	err = daemon.Run(ctx, o)
 	log.Info("clockd ends", "error", err)
 	return err
+}
+
+// names lists what is followed.
+func names(c *config.Config) string {
+	list := make([]string, 0, len(c.Source))
+	for i := range c.Source {
+		list = append(list, c.Source[i].Address.String())
+	}
+	return strings.Join(list, " ")
 }
 
 // onHangup turns SIGHUP into values of reload until stop is called.

@@ -48,6 +48,8 @@ func TestEachMistakeIsFoundWhereItStands(t *testing.T) {
 		{"ratio as number", source + "[counter]\ndrift_bound = 50\n", 4, 1, "50 is not a ratio"},
 		{"ratio out of range", source + "[counter]\ndrift_bound = \"2%\"\n", 4, 1, `"20000ppm" is out of range; write a value from "0.001ppm" to "5000ppm"`},
 		{"no counter", source + "[counter]\nsource = \"\"\n", 4, 1, "clockd doctor"},
+		{"unknown counter", source + "[counter]\nsource = \"tcs\"\n", 4, 1, "there are auto, tsc, cntvct, monotonic_raw"},
+		{"counter as number", source + "[counter]\nsource = 5\n", 4, 1, "not a text"},
 		{"lifetime", source + "[clock]\nheartbeat = \"10s\"\nlifetime = \"20s\"\n", 5, 1, `write at least "40s"`},
 		{"too few for f", source + "[sources]\nmax_false = 1\n", 4, 1, "configure at least 3"},
 		{"max false", source + "[sources]\nmax_false = \"some\"\n", 4, 1, `write "auto" or a number`},
@@ -117,7 +119,7 @@ func TestEveryValueIsRead(t *testing.T) {
 source = [{ address = "192.0.2.1:1123", poll = "1s", burst = 2, burst_spacing = "100ms", timeout = "2s", interleaved = false, min_delay = "10us", max_error = "5ms" },
           { address = "pool.example", pool = true, pool_size = 3 }]
 [counter]
-source = "monotonic"
+source = "monotonic_raw"
 drift_bound = "20ppm"
 [clock]
 max_slew = "0.1%"
@@ -157,7 +159,7 @@ events_limit = "2MiB"
 	}
 	prefix := func(s string) Prefix { return Prefix(netip.MustParsePrefix(s)) }
 	want := &Config{
-		Counter: Counter{"monotonic", 20e-6},
+		Counter: Counter{"monotonic_raw", 20e-6},
 		Clock: Clock{1e-3, Duration(time.Second), Duration(30 * time.Second), Duration(100 * time.Millisecond),
 			Duration(5 * time.Second)},
 		Source: []Source{

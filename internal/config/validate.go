@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"github.com/clockd/clockd/hw"
 )
 
 // within complains unless low ≤ v ≤ high. A value that was bad already is not looked at.
@@ -31,6 +34,8 @@ func (d *decoder) validate(c *Config) {
 	within(d, "counter.drift_bound", c.Counter.DriftBound, 1e-9, 5000e-6, showRatio)
 	if c.Counter.Source == "" {
 		d.complain("counter.source", `it is empty; write "auto" or one of those that "clockd doctor" lists`)
+	} else if err := hw.CheckSpec(c.Counter.Source); err != nil && !d.bad["counter.source"] {
+		d.complain("counter.source", "%s", strings.TrimPrefix(err.Error(), "hw: "))
 	}
 	d.validateClock(&c.Clock)
 	for i := range c.Source {

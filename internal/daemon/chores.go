@@ -28,7 +28,7 @@ func newWatch(c hw.Counter) (*watch, error) {
 		return nil, fmt.Errorf("daemon: %w", err)
 	}
 	w.suspend = offset
-	w.Look() // the first pair is what later ones are compared with
+	_ = w.Look() // the first pair is what later ones are compared with
 	return w, nil
 }
 
@@ -184,7 +184,8 @@ func newKeeper() *keeper {
 		for job := range k.jobs {
 			err := job()
 			select {
-			case <-k.errors: // an older answer that nobody took
+			case old := <-k.errors: // an older answer that nobody took
+				_ = old
 			default:
 			}
 			k.errors <- err

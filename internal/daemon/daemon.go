@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,24 +66,23 @@ var errRestart = errors.New("daemon: the counter is not what it was")
 // Run keeps a clock until ctx ends, and returns nil then. It returns an error only for what waiting cannot mend: a configuration
 // that cannot be used, a counter that cannot be read, a page that cannot be made, another daemon in its place.
 func Run(ctx context.Context, o Options) error {
-	o, err := o.withDefaults()
-	if err != nil {
-		return err
-	}
 	for {
-		d, err := newDaemon(ctx, o)
+		// Each run has a fresh seed: no nonce is used twice.
+		run, err := o.withDefaults()
+		if err != nil {
+			return err
+		}
+		d, err := newDaemon(ctx, run)
 		if err == nil {
 			err = d.loop(ctx)
 			// A reload during this run outlives it.
 			o.Config = d.config
 		}
-		if d != nil {
-			d.close()
-		}
+		d.close()
 		if !errors.Is(err, errRestart) {
 			return err
 		}
-		o.Log.Error("starting anew on a fresh page", "reason", err)
+		run.Log.Error("starting anew on a fresh page", "reason", err)
 		if !sleep(ctx, time.Second) {
 			return nil
 		}
@@ -223,10 +223,10 @@ func (d *daemon) openServer() error {
 	if d.config.Server == nil {
 		return nil
 	}
-	// The responder's secrets must not be those of the requests, which the event log shows.
-	seed := d.options.Seed
-	for i := range seed {
-		seed[i] ^= 0x5c
+	// Not the requests' seed, which the event log shows.
+	var seed [32]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return fmt.Errorf("daemon: the system gives no secret seed: %w", err)
 	}
 	s, err := newServer(d.config.Server, d.counter, d.stampOptions(), seed)
 	if err != nil {

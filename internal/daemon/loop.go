@@ -125,6 +125,9 @@ func (d *daemon) perform(a *node.Action) {
 			name = s.name
 		}
 		d.reporter.Report(&a.Report, name)
+		if a.Report.Reason == reason.ConfigRefused {
+			d.reloadError = a.Report.Reason.Explain()
+		}
 	}
 }
 
@@ -244,6 +247,9 @@ func (d *daemon) take(m *mail) {
 		}
 	case mailUnreachable:
 		s.why, s.detail = m.why, m.err.Error()
+		if m.why == reason.SourceSend {
+			d.unlink(s) // not the network's word: the socket itself is broken
+		}
 		d.handle(node.Event{Kind: node.EventUnreachable, Source: s.id, Reason: m.why})
 	}
 }
@@ -252,7 +258,7 @@ func (d *daemon) take(m *mail) {
 func (d *daemon) resolved(r resolution) {
 	changed, gone := d.roster.resolved(r)
 	if r.err != nil {
-		d.reporter.Report(&node.Report{Topic: "source", Reason: reason.SourceResolve}, r.name.host)
+		d.unresolved(r)
 		return
 	}
 	for _, s := range gone {
@@ -264,6 +270,15 @@ func (d *daemon) resolved(r resolution) {
 	}
 	if len(changed)+len(gone) > 0 {
 		d.configureNode()
+	}
+}
+
+// unresolved logs a resolver's failure under the source that it concerns.
+func (d *daemon) unresolved(r resolution) {
+	for _, e := range d.roster.entries {
+		if e.question == r.name {
+			d.reporter.Report(&node.Report{Topic: "source", Source: e.slots[0].id, Reason: reason.SourceResolve}, r.name.host)
+		}
 	}
 }
 

@@ -35,7 +35,8 @@ type Options struct {
 	// Notify tells the service manager (sd_notify); nil: nobody. Watchdog is how often it must hear WATCHDOG=1; 0: never.
 	Notify   func(state string)
 	Watchdog time.Duration
-	// Started is called once from the loop, when the page exists and the loop runs, with the addresses that are served.
+	// Started is called from the loop when the page exists and the loop runs, with the addresses that are served; again after a
+	// restart within Run, which a counter that went backwards causes.
 	Started func(served []netip.AddrPort)
 	// Lookup resolves names; nil: the system's resolver.
 	Lookup lookupFunc

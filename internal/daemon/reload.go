@@ -17,7 +17,7 @@ func (d *daemon) reload() {
 	defer d.options.Notify("READY=1")
 	next, err := d.load()
 	if err != nil {
-		d.reloadError = err.Error()
+		d.reloadError = "the configuration was not reloaded, the one before stays in force: " + err.Error()
 		d.log.Error("the configuration was not reloaded, the one before stays in force", "error", err)
 		return
 	}

@@ -87,7 +87,7 @@ func (d *daemon) trouble() []string {
 			out = append(out, what+detail)
 		}
 	}
-	add("the configuration was not reloaded, the one before is in force: ", d.reloadError)
+	add("", d.reloadError)
 	if d.server != nil {
 		add("not all addresses are served: ", d.server.status().Error)
 	}
