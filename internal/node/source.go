@@ -133,6 +133,9 @@ func (n *Node) giveUp(s *source) {
 }
 
 func (n *Node) request(s *source, followUp bool) {
+	if n.set {
+		s.exchanger.SetPivot(n.clock.Time(n.now).UnixNano())
+	}
 	packet, sequence := s.exchanger.Request(n.rng, n.now, followUp, s.buffer[:0])
 	s.buffer = packet
 	s.followUp = followUp

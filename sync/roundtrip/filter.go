@@ -19,22 +19,11 @@ type FilterConfig struct {
 	Rate, RateStd float64
 }
 
-// Noise figures of the point estimate. They shape only the point inside the guaranteed interval, never the interval.
-const (
-	// wanderPerRootSecond is the assumed random walk of the oscillator's frequency, per √s.
-	wanderPerRootSecond = 5e-9
-	// userStampStd and kernelStampStd are the assumed noise of stamps, in seconds.
-	userStampStd   = 3e-6
-	kernelStampStd = 3e-7
-	hardwareStd    = 2e-8
-	// surprise is the mean of the squared normalised innovations above which the filter opens up.
-	surprise = 6
-	// delayMemory is how many round trips are remembered for the least and the median.
-	delayMemory = 32
-)
+// delayMemory is how many round trips the shown least one is taken over.
+const delayMemory = 32
 
-// Filter turns the samples of one source into a Reading: the guaranteed interval of theory 2.3 in two scalars, and a point
-// estimate of offset and rate by a Kalman filter whose measurement noise follows from the round trip.
+// Filter turns the samples of one source into a Reading: the guaranteed interval of theory 2.3 in two scalars, and inside it the
+// point estimate of an estimator.
 //
 // Invariant: while the source's own error bound, the stamps' validity and the drift bound hold, the interval contains
 // true time − raw time.
@@ -46,14 +35,13 @@ type Filter struct {
 	low, high float64
 	started   bool
 
-	offset, rate  float64 // state
-	p00, p01, p11 float64 // its covariance
-	innovation    float64 // mean of the squared normalised innovations
-	jitter2       float64
-	last          Reading // the figures that only samples change
-	delays        [delayMemory]float64
-	delayCount    int
-	pointStarted  bool
+	estimator   estimator
+	estimatedAt hw.Ticks // where the estimator stands
+	rate        float64  // its rate, kept inside what the drift bound allows
+	jitter2     float64
+	last        Reading // the figures that only samples change
+	delays      [delayMemory]float64
+	delayCount  int
 }
 
 // NewFilter returns a filter on the raw timeline raw, which it keeps a pointer to.
@@ -66,6 +54,11 @@ func NewFilter(raw *Raw, c FilterConfig) *Filter {
 // Reset forgets all samples.
 func (f *Filter) Reset() {
 	*f = Filter{config: f.config, raw: f.raw, low: math.Inf(-1), high: math.Inf(1)}
+	rate, std := f.config.Rate, f.config.RateStd
+	if std <= 0 {
+		rate, std = 0, max(f.config.Drift, 1e-9)
+	}
+	f.estimator.reset(rate, std)
 }
 
 // Configure replaces the configuration; the state stays.
@@ -76,7 +69,7 @@ func (f *Filter) Configure(c FilterConfig) { f.config = c }
 func (f *Filter) Shift(d float64) {
 	f.low -= d + RoundingError(f.low)
 	f.high -= d - RoundingError(f.high)
-	f.offset -= d
+	f.estimator.shift(d)
 }
 
 // RoundingError bounds what a few floating-point operations on an offset of x seconds may have cost, in seconds.
@@ -161,11 +154,6 @@ func (f *Filter) advance(at hw.Ticks) {
 		return
 	}
 	f.low, f.high = Spread(f.config.Drift, f.low, f.high, dh)
-	f.offset += f.rate * dh
-	q := wanderPerRootSecond * wanderPerRootSecond
-	f.p00 += dh*(2*f.p01+dh*f.p11) + q*dh*dh*dh/3
-	f.p01 += dh*f.p11 + q*dh*dh/2
-	f.p11 += q * dh
 	f.at = at
 }
 
@@ -184,85 +172,36 @@ func (f *Filter) count(s *Sample) {
 	f.last.LastSample = s.Arrive.At
 }
 
-// medianExcess is the median of the remembered round trips above the least.
-func (f *Filter) medianExcess() float64 {
-	var d [delayMemory]float64
-	n := min(f.delayCount, delayMemory)
-	copy(d[:], f.delays[:n])
-	insertionSort(d[:n])
-	return d[n/2] - d[0]
-}
-
-// measurementVariance follows from the stamps' kinds and from how much longer than the least the round trip was: the excess
-// is queueing, on one unknown side, so that half of it is the scale of the error.
-func (f *Filter) measurementVariance(s *Sample) float64 {
-	std := kernelStampStd
-	switch min(s.Depart.Kind, s.Arrive.Kind) {
-	case hw.StampUser:
-		std = userStampStd
-	case hw.StampHardware:
-		std = hardwareStd
-	}
-	base := 0.25 * f.medianExcess()
-	excess := (f.last.Delay - f.last.MinDelay) / 2
-	return std*std + base*base + excess*excess
-}
-
-// measure is the Kalman filter's update with the sample's offset, which was true at the middle of the exchange, before f.at.
+// measure gives the estimator the sample's two one-sided readings of the offset, both referred to the arrival.
 func (f *Filter) measure(s *Sample) {
-	z := (f.raw.Offset(s.Receive, s.Depart.At) + f.raw.Offset(s.Transmit, s.Arrive.At)) / 2
-	back := (f.raw.Elapsed(s.Depart.At, f.at) + f.raw.Elapsed(s.Arrive.At, f.at)) / 2
-	r := f.measurementVariance(s)
-	if !f.pointStarted {
-		f.pointStarted = true
-		rate, std := f.config.Rate, f.config.RateStd
-		if std <= 0 {
-			rate, std = 0, f.config.Drift
+	dt := 0.0
+	if f.estimator.started {
+		if dt = f.raw.Elapsed(f.estimatedAt, s.Arrive.At); dt < 0 {
+			return // older than what is known
 		}
-		f.rate, f.p11 = rate, std*std
-		f.offset, f.p00, f.p01 = z+rate*back, r+f.p11*back*back, f.p11*back
-		f.jitter2 = r
-		return
 	}
-	// The measurement is of offset − rate·back.
-	h0, h1 := 1.0, -back
-	innovation := z - (f.offset + h1*f.rate)
-	g0, g1 := f.p00*h0+f.p01*h1, f.p01*h0+f.p11*h1
-	variance := h0*g0 + h1*g1 + r
-	f.watch(innovation*innovation/variance, &variance, &g0, &g1, h1)
-	k0, k1 := g0/variance, g1/variance
-	f.offset += k0 * innovation
-	f.rate += k1 * innovation
-	f.p00, f.p01, f.p11 = f.p00-k0*g0, f.p01-k0*g1, f.p11-k1*g1
-	f.p00, f.p11 = max(f.p00, 1e-24), max(f.p11, 1e-24)
-	f.jitter2 += (innovation*innovation - f.jitter2) / 8
+	f.estimatedAt = s.Arrive.At
+	forward := f.raw.Offset(s.Receive, s.Depart.At) + f.rate*f.raw.Elapsed(s.Depart.At, s.Arrive.At)
+	backward := f.raw.Offset(s.Transmit, s.Arrive.At)
+	if forward < backward { // stamps with an error larger than the delay
+		forward, backward = (forward+backward)/2+1e-10, (forward+backward)/2-1e-10
+	}
+	if f.estimator.started {
+		offset, _, _, _ := f.estimator.at(dt)
+		f.jitter2 += (square((forward+backward)/2-offset) - f.jitter2) / float64(min(f.last.Samples, 16))
+	}
+	f.estimator.update(forward, backward, dt)
 }
 
-// watch opens the filter up when its innovations are larger than it believes possible: the oscillator or the path has changed.
-func (f *Filter) watch(normalised float64, variance, g0, g1 *float64, h1 float64) {
-	f.innovation += (min(normalised, 50) - f.innovation) / 4
-	if f.innovation < surprise {
-		return
-	}
-	f.innovation = 1
-	r := *variance - (*g0 + h1**g1)
-	f.p00 += r
-	f.p11 = max(f.p11*16, 1e-16)
-	*g0, *g1 = f.p00+f.p01*h1, f.p01+f.p11*h1
-	*variance = *g0 + h1**g1 + r
-}
-
-// clamp keeps the point estimate inside the guaranteed interval, and believes it less when it had to be moved.
+// clamp keeps the point estimate inside the guaranteed interval, and the rate inside what the drift bound allows.
 func (f *Filter) clamp() {
-	if !f.pointStarted {
+	if !f.estimator.started {
 		return
 	}
-	x := min(max(f.offset, f.low), f.high)
-	if d := x - f.offset; d != 0 {
-		f.p00 += d * d
-		f.offset = x
-	}
-	f.rate = min(max(f.rate, -2*f.config.Drift), 2*f.config.Drift)
+	dt := f.raw.Elapsed(f.estimatedAt, f.at)
+	f.estimator.confine(f.low, f.high, dt)
+	_, _, rate, _ := f.estimator.at(dt)
+	f.rate = min(max(rate, -2*f.config.Drift), 2*f.config.Drift)
 }
 
 // Reading returns what is known at counter reading at. Without samples the interval is infinite and Samples is 0.
@@ -272,19 +211,17 @@ func (f *Filter) Reading(at hw.Ticks) Reading {
 	if !f.started {
 		return r
 	}
-	dh := f.raw.Elapsed(f.at, at)
-	r.Low, r.High = Spread(f.config.Drift, f.low, f.high, dh)
-	if !f.pointStarted {
+	r.Low, r.High = Spread(f.config.Drift, f.low, f.high, f.raw.Elapsed(f.at, at))
+	if !f.estimator.started {
 		if r.RateStd, r.OffsetStd = f.config.Drift, (r.High-r.Low)/2; !math.IsInf(r.OffsetStd, 0) {
 			r.Offset = (r.Low + r.High) / 2
 		}
 		return r
 	}
-	q := wanderPerRootSecond * wanderPerRootSecond
-	d := math.Abs(dh)
-	r.Offset = min(max(f.offset+f.rate*dh, r.Low), r.High)
-	r.OffsetStd = math.Sqrt(max(f.p00+dh*(2*f.p01+dh*f.p11)+q*d*d*d/3, 0))
-	r.Rate, r.RateStd = f.rate, math.Sqrt(f.p11+q*d)
+	dt := f.raw.Elapsed(f.estimatedAt, at)
+	r.Offset, r.OffsetStd, r.Rate, r.RateStd = f.estimator.at(dt)
+	r.Offset = min(max(r.Offset, r.Low), r.High)
+	r.Rate = min(max(r.Rate, -2*f.config.Drift), 2*f.config.Drift)
 	r.Jitter = math.Sqrt(f.jitter2)
 	return r
 }

@@ -1,0 +1,354 @@
+package roundtrip
+
+import "math"
+
+const (
+	gridPoints = 32
+	gridReach  = 5.0 // standard deviations
+	edgeReach  = 5.0 // doubts of the onset
+	// modelMemory is over how many samples the models compete, learnMemory over how many the delays are learnt.
+	modelMemory = 150
+	learnMemory = 1000
+	// leastLog is the log-likelihood of what a model holds to be impossible.
+	leastLog = -50
+	walks    = 8
+	drifts   = 5
+	normals  = 6 // of the walks, once more with normal noise
+	models   = walks + drifts + normals
+)
+
+// model is one hypothesis on how the oscillator wanders: a Gaussian on offset (s), rate (1) and drift of the rate (1/s).
+type model struct {
+	offset, rate, drift          float64
+	p00, p01, p02, p11, p12, p22 float64
+	normal                       bool    // takes the network's noise for normal
+	walk, driftWalk              float64 // spectral densities of the random walks of rate and of drift
+	log                          float64 // its recent log-likelihood
+	weight                       float64
+}
+
+// estimator is the point estimate of one source's offset and rate: a bank of assumed-density filters over a learnt model of
+// the network.
+//
+// The measurement is not a number with a Gaussian error but two one-sided ones: the request says offset ≤ forward − its delay,
+// the answer offset ≥ backward + its delay, and the delays' density above the least is learnt (delayDensity, onset). The
+// product of the two densities over the present Gaussian is integrated on a grid and replaced by the Gaussian with the same
+// mean and variance. Several models of the oscillator's wander run side by side and are weighted by how well they predicted
+// (Bayesian model averaging with forgetting); none of the noise is told beforehand.
+//
+// It knows nothing of the guaranteed interval; the Filter clamps it.
+type estimator struct {
+	bank    [models]model
+	density delayDensity
+	onset   onset
+	// forwardLeast and backwardLeast are the least one-way delays; only their sum can be measured. It is split in half at the
+	// start, and what changes later goes to the direction in which the history saw it.
+	forwardLeast, backwardLeast float64
+	started                     bool
+	samples                     uint64
+	// late and early are the recent delays above the least, as the history has them.
+	late, early [onsetRecent]float64
+	// delayMean and delayVariance are the round trip's, over the recent samples.
+	delayMean, delayVariance float64
+}
+
+// reset forgets everything; rate and std are what is known of the rate beforehand.
+func (e *estimator) reset(rate, std float64) {
+	*e = estimator{}
+	for j := range e.bank {
+		m := &e.bank[j]
+		m.rate, m.p11, m.weight = rate, std*std, 1.0/models
+		switch {
+		case j < walks:
+			m.walk = square(2e-10 * math.Pow(3, float64(j)))
+		case j < walks+drifts:
+			m.walk, m.driftWalk = square(1e-9), square(1e-13*math.Pow(5, float64(j-walks)))
+		default:
+			m.normal, m.walk = true, square(2e-10*math.Pow(3, float64(j-walks-drifts)))
+		}
+	}
+}
+
+func square(x float64) float64 { return x * x }
+
+// predict moves a model on by dt seconds.
+func (m *model) predict(dt float64) {
+	h := dt * dt / 2
+	m.offset += m.rate*dt + m.drift*h
+	m.rate += m.drift * dt
+	a00 := m.p00 + dt*m.p01 + h*m.p02
+	a01 := m.p01 + dt*m.p11 + h*m.p12
+	a02 := m.p02 + dt*m.p12 + h*m.p22
+	a11 := m.p11 + dt*m.p12
+	a12 := m.p12 + dt*m.p22
+	q, r, dt3 := m.walk, m.driftWalk, dt*dt*dt
+	m.p00 = a00 + dt*a01 + h*a02 + q*dt3/3 + r*dt3*dt*dt/20
+	m.p01 = a01 + dt*a02 + q*h + r*dt3*dt/8
+	m.p02 = a02 + r*dt3/6
+	m.p11 = a11 + dt*a12 + q*dt + r*dt3/3
+	m.p12 = a12 + r*h
+	m.p22 += r * dt
+}
+
+// update takes one exchange, dt seconds after the one before. forward is T2 − T1 and backward T3 − T4 as offsets from the raw
+// timeline, both at the instant of arrival.
+func (e *estimator) update(forward, backward, dt float64) {
+	e.samples++
+	if !e.started {
+		e.start(forward, backward)
+		return
+	}
+	offset, _, _, _ := e.at(dt)
+	e.learnPath(forward, backward, offset)
+	best, most := 0, math.Inf(-1)
+	for j := range e.bank {
+		m := &e.bank[j]
+		m.predict(dt)
+		l := 0.0
+		if m.normal {
+			l = e.measureNormal(m, forward, backward)
+		} else {
+			l = e.measure(m, forward, backward, dt)
+		}
+		m.log = m.log*(1-1.0/modelMemory) + l
+		if m.log > most {
+			best, most = j, m.log
+		}
+	}
+	total := 0.0
+	for j := range e.bank {
+		m := &e.bank[j]
+		m.weight = math.Exp(m.log - most)
+		total += m.weight
+	}
+	for j := range e.bank {
+		e.bank[j].weight /= total
+	}
+	e.learnDelays(&e.bank[best], forward, backward)
+}
+
+// start takes the first exchange.
+func (e *estimator) start(forward, backward float64) {
+	offset, delay := (forward+backward)/2, forward-backward
+	for j := range e.bank {
+		m := &e.bank[j]
+		m.offset, m.p00 = offset, square(delay/4)+1e-18
+	}
+	e.learnPath(forward, backward, offset)
+	e.started = true
+}
+
+// learnPath keeps the least delays. A change of the path shows in the round trip; to which direction it belongs shows only
+// against what the offset was before (late and early): a one-way change looks like an offset to whoever forgets that.
+func (e *estimator) learnPath(forward, backward, offset float64) {
+	delay := forward - backward
+	share := 1 / float64(min(e.samples, delayMemory*4))
+	e.delayVariance += share * ((1-share)*square(delay-e.delayMean) - e.delayVariance)
+	e.delayMean += share * (delay - e.delayMean)
+	slot := e.samples % onsetRecent
+	late, early := forward-offset-e.forwardLeast, offset-backward-e.backwardLeast
+	e.late[slot], e.early[slot] = late, early
+	settled := e.started && e.onset.count >= onsetRecent
+	switch {
+	case settled && delay < e.forwardLeast+e.backwardLeast-2*edgeReach*e.onset.doubt-e.typical():
+		e.pathShorter(late, early)
+	case settled && e.onset.recentLeast(onsetRecent) > e.onset.least+2*edgeReach*e.onset.doubt+2*e.typical():
+		e.pathLonger()
+	}
+	e.onset.add(delay, e.density.origin)
+	if n := e.onset.count; e.samples <= 20 && (n < 4 || n%4 == 0) {
+		e.density.guess(max(e.typical(), delay*1e-3))
+	}
+	change := e.onset.least - (e.forwardLeast + e.backwardLeast)
+	e.forwardLeast += change / 2
+	e.backwardLeast += change / 2
+}
+
+// pathShorter: this round trip is shorter than the least. The direction that is now too early by the history gives way.
+func (e *estimator) pathShorter(late, early float64) {
+	e.onset.forget(0)
+	e.forwardLeast += min(late, 0)
+	e.backwardLeast += min(early, 0)
+}
+
+// pathLonger: none of the recent round trips comes near the least.
+func (e *estimator) pathLonger() {
+	late, early := math.Inf(1), math.Inf(1)
+	for i := range e.late {
+		late, early = min(late, e.late[i]), min(early, e.early[i])
+	}
+	e.onset.forget(onsetRecent)
+	e.forwardLeast += max(late, 0)
+	e.backwardLeast += max(early, 0)
+	for i := range e.late {
+		e.late[i] -= max(late, 0)
+		e.early[i] -= max(early, 0)
+	}
+}
+
+// typical is the median of the remembered round trips above the least, halved: a typical one-way delay above the least.
+func (e *estimator) typical() float64 {
+	var d [32]float64
+	n := min(e.onset.count, len(d))
+	for i := range n {
+		d[i] = e.onset.memory[(e.onset.count-1-i)%onsetMemory]
+	}
+	insertionSort(d[:n])
+	return d[n/2] - d[0]
+}
+
+// likelihood is the density of a one-way delay x above the least, which is itself in doubt: below it falls off quickly.
+func (e *estimator) likelihood(x, perDoubt float64) float64 {
+	if x < 0 {
+		return e.density.origin * math.Exp(x*perDoubt)
+	}
+	return e.density.at(x)
+}
+
+// measure conditions one model on an exchange and returns the log-likelihood of the exchange.
+func (e *estimator) measure(m *model, forward, backward, dt float64) float64 {
+	doubt := e.onset.doubt * 0.35
+	low, high := backward+e.backwardLeast-edgeReach*doubt, forward-e.forwardLeast+edgeReach*doubt
+	if low > high {
+		low, high = backward, forward
+	}
+	std := math.Sqrt(m.p00)
+	from, to := max(low, m.offset-gridReach*std), min(high, m.offset+gridReach*std)
+	penalty := 0.0
+	if from >= to {
+		// What the model holds to be certain is impossible: the oscillator has changed. Open up by as much as was missed.
+		miss := max(low-m.offset, m.offset-high)
+		penalty = max(-square(miss)/(2*m.p00), leastLog)
+		m.p00 += square(miss)
+		if dt > 0 {
+			m.p01 += square(miss) / dt
+			m.p11 += square(miss / dt)
+		}
+		std = math.Sqrt(m.p00)
+		from, to = max(low, m.offset-gridReach*std), min(high, m.offset+gridReach*std)
+	}
+	step := (to - from) / gridPoints
+	if !(step > 0) {
+		return leastLog
+	}
+	sum, mean, variance := e.integrate(m.offset, std, from, step, forward, backward, 1/doubt)
+	if !(sum > 0) {
+		return leastLog
+	}
+	m.condition(mean, variance)
+	return math.Log(sum*step/(std*math.Sqrt(2*math.Pi))) + penalty
+}
+
+// measureNormal conditions a model on an exchange as if both delays were normal around means of their own (a Kalman filter), and
+// returns the log-likelihood of the exchange.
+func (e *estimator) measureNormal(m *model, forward, backward float64) float64 {
+	variance := e.delayVariance/4 + 1e-20
+	innovation, total := (forward+backward)/2-m.offset, m.p00+variance
+	l := -square(innovation)/(2*total) - square(forward-backward-e.delayMean)/(8*variance) - math.Log(4*math.Pi*math.Sqrt(total*variance))
+	m.condition(m.offset+m.p00/total*innovation, m.p00*variance/total)
+	return max(l, leastLog)
+}
+
+// integrate returns the integral (in units of step), mean and variance of prior × likelihoods over the grid.
+func (e *estimator) integrate(centre, std, from, step, forward, backward, perDoubt float64) (sum, mean, variance float64) {
+	x := from + step/2
+	// exp(−u²/2) along equidistant u by two recursions.
+	u, du := (x-centre)/std, step/std
+	prior, ratio, second := math.Exp(-u*u/2), math.Exp(-u*du-du*du/2), math.Exp(-du*du)
+	late, early := forward-e.forwardLeast-x, x-e.backwardLeast-backward
+	var s1, s2 float64
+	for i := range gridPoints {
+		w := prior * e.likelihood(late, perDoubt) * e.likelihood(early, perDoubt)
+		d := float64(i)
+		sum += w
+		s1 += w * d
+		s2 += w * d * d
+		prior *= ratio
+		ratio *= second
+		late -= step
+		early += step
+	}
+	if !(sum > 0) {
+		return 0, 0, 0
+	}
+	s1 /= sum
+	return sum, x + s1*step, (max(s2/sum-s1*s1, 0) + 1.0/12) * step * step
+}
+
+// condition sets mean and variance of the offset; rate and drift follow by their covariances.
+func (m *model) condition(mean, variance float64) {
+	d, k1, k2, less := mean-m.offset, m.p01/m.p00, m.p02/m.p00, m.p00-variance
+	m.offset = mean
+	m.rate += k1 * d
+	m.drift += k2 * d
+	m.p00 = max(variance, 1e-22)
+	m.p01 -= k1 * less
+	m.p02 -= k2 * less
+	m.p11 = max(m.p11-k1*k1*less, 1e-26)
+	m.p12 -= k1 * k2 * less
+	m.p22 = max(m.p22-k2*k2*less, 0)
+}
+
+// learnDelays gives the delays that this exchange had, as far as the best model knows them, to the density.
+func (e *estimator) learnDelays(m *model, forward, backward float64) {
+	const points = 8
+	std := math.Sqrt(m.p00)
+	from := max(backward+e.backwardLeast, m.offset-2.5*std)
+	step := (min(forward-e.forwardLeast, m.offset+2.5*std) - from) / points
+	if !(step > 0) {
+		return
+	}
+	var sum [delayScales]float64
+	total := 0.0
+	for i := range points {
+		x := from + (float64(i)+0.5)*step
+		w := math.Exp(-square((x-m.offset)/std) / 2)
+		total += w
+		e.density.responsibilities(forward-e.forwardLeast-x, w/2, &sum)
+		e.density.responsibilities(x-e.backwardLeast-backward, w/2, &sum)
+	}
+	for k := range sum {
+		sum[k] /= total
+	}
+	e.density.learn(&sum, max(1/float64(e.onset.count+10), 1.0/learnMemory))
+	if e.samples < 64 || e.samples%16 == 0 {
+		e.density.rebuild()
+	}
+}
+
+// shift moves all offsets by −d seconds.
+func (e *estimator) shift(d float64) {
+	for j := range e.bank {
+		e.bank[j].offset -= d
+	}
+}
+
+// confine moves models whose offset, dt seconds after the last update, is outside [low, high] to its edge, and makes them less
+// sure of themselves by as much.
+func (e *estimator) confine(low, high, dt float64) {
+	for j := range e.bank {
+		m := &e.bank[j]
+		offset := m.offset + m.rate*dt + m.drift*dt*dt/2
+		if miss := min(max(offset, low), high) - offset; miss != 0 {
+			m.offset += miss
+			m.p00 += square(miss)
+		}
+	}
+}
+
+// at returns the estimate dt seconds after the last update.
+func (e *estimator) at(dt float64) (offset, offsetStd, rate, rateStd float64) {
+	for j := range e.bank {
+		m := &e.bank[j]
+		offset += m.weight * (m.offset + m.rate*dt + m.drift*dt*dt/2)
+		rate += m.weight * (m.rate + m.drift*dt)
+	}
+	var v0, v1 float64
+	for j := range e.bank {
+		m := e.bank[j]
+		m.predict(dt)
+		v0 += m.weight * (max(m.p00, 0) + square(m.offset-offset))
+		v1 += m.weight * (max(m.p11, 0) + square(m.rate-rate))
+	}
+	return offset, math.Sqrt(v0), rate, math.Sqrt(v1)
+}

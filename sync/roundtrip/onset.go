@@ -1,0 +1,104 @@
+package roundtrip
+
+import "math"
+
+const (
+	// onsetMemory is how many round trips the least delay is learnt from, onsetRecent how many of them tell a new path.
+	onsetMemory = 1024
+	onsetRecent = 16
+	onsetOrder  = 16
+)
+
+// orderMean[k] is Γ(k+½)/Γ(k): the mean of the k-th smallest of many values whose density grows linearly from 0, in units in
+// which the first one's is √π/2. The sum of two delays, each with a density that starts with a step, is such a value.
+var orderMean = [onsetOrder + 1]float64{
+	0, 0.886226925, 1.329340388, 1.661675485, 1.938621399, 2.180949074, 2.399043982, 2.598964314, 2.784604622, 2.958642411,
+	3.123011434, 3.279162005, 3.428214824, 3.571057108, 3.708405458, 3.840848510, 3.968876794,
+}
+
+// onset knows the least round trip of a path, which no sample quite attains: it extrapolates from the smallest ones
+// remembered to where their density begins.
+type onset struct {
+	memory [onsetMemory]float64
+	count  int
+	// least is the extrapolated least round trip, doubt the scale of its error, in seconds.
+	least, doubt float64
+}
+
+// add remembers a round trip. origin is the density of a one-way delay at its least, per second: with few round trips it says
+// how far they must be expected to stay away from it.
+func (o *onset) add(delay, origin float64) {
+	o.memory[o.count%onsetMemory] = delay
+	o.count++
+	o.extrapolate()
+	if origin > 0 {
+		expected := orderMean[1] * math.Sqrt(2/float64(min(o.count, onsetMemory))) / origin
+		if o.count > onsetMemory/16 {
+			expected *= 0.3 // the order statistics know better by now, but chance may bring the smallest ones together
+		}
+		o.doubt = max(o.doubt, min(expected, o.least/2))
+	}
+}
+
+// moments returns mean and standard deviation of the remembered round trips above the least.
+func (o *onset) moments() (mean, std float64) {
+	n := min(o.count, onsetMemory)
+	for _, d := range o.memory[:n] {
+		mean += (d - o.least) / float64(n)
+	}
+	for _, d := range o.memory[:n] {
+		std += square(d-o.least-mean) / float64(n)
+	}
+	return mean, math.Sqrt(std)
+}
+
+// forget keeps the newest n round trips only.
+func (o *onset) forget(n int) {
+	n = min(n, o.count, onsetMemory)
+	var kept [onsetMemory]float64
+	for i := range n {
+		kept[i] = o.memory[(o.count-n+i)%onsetMemory]
+	}
+	o.memory, o.count = kept, n
+}
+
+// recentLeast is the smallest of the newest n round trips.
+func (o *onset) recentLeast(n int) float64 {
+	least := math.Inf(1)
+	for i := range min(n, o.count, onsetMemory) {
+		least = min(least, o.memory[(o.count-1-i)%onsetMemory])
+	}
+	return least
+}
+
+func (o *onset) extrapolate() {
+	n := min(o.count, onsetMemory)
+	if n == 0 {
+		return
+	}
+	k := min(max(n/16, 2), onsetOrder)
+	var smallest [onsetOrder]float64
+	have := 0
+	for _, d := range o.memory[:n] {
+		if have == k && d >= smallest[k-1] {
+			continue
+		}
+		i := have
+		if have < k {
+			have++
+		} else {
+			i = k - 1
+		}
+		for ; i > 0 && smallest[i-1] > d; i-- {
+			smallest[i] = smallest[i-1]
+		}
+		smallest[i] = d
+	}
+	o.doubt = 0
+	if have > 1 {
+		o.doubt = (smallest[have-1] - smallest[0]) * orderMean[1] / (orderMean[have] - orderMean[1])
+	}
+	o.doubt = min(o.doubt, smallest[0])
+	o.least = smallest[0] - o.doubt
+	o.doubt = max(o.doubt, 2e-9)
+}
