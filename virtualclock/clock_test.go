@@ -13,12 +13,11 @@ import (
 // twin is the slow, obvious second implementation of Clock, in exact rational arithmetic and real time: it knows no ticks between
 // which a correction must end, no rounding, and no 64-bit word. Times are in nanoseconds.
 type twin struct {
-	now      *big.Rat // ticks since the test began
-	value    *big.Rat // at now
-	slew     *big.Rat // ns per tick until slewEnd
-	slewEnd  *big.Rat
-	steady   *big.Rat // ns per tick after it
-	previous *twin
+	now     *big.Rat // ticks since the test began
+	value   *big.Rat // at now
+	slew    *big.Rat // ns per tick until slewEnd
+	slewEnd *big.Rat
+	steady  *big.Rat // ns per tick after it
 }
 
 func rat(f float64) *big.Rat { return new(big.Rat).SetFloat64(f) }

@@ -62,6 +62,12 @@ func batchInterval(r *Reader, s *sinks, n int) {
 	}
 }
 
+func batchReading(r *Reader, s *sinks, n int) {
+	for range n {
+		s.reading = r.Read()
+	}
+}
+
 func batchCounter(c hw.Counter, s *sinks, n int) {
 	if hw.IsTSC(c) {
 		for range n {
@@ -92,17 +98,13 @@ func BenchmarkRead(b *testing.B) {
 	b.Run("interval", func(b *testing.B) { b.ReportAllocs(); batchInterval(r, &s, b.N) })
 	b.Run("counter", func(b *testing.B) { batchCounter(counter, &s, b.N) })
 	b.Run("time.Now", func(b *testing.B) { batchTimeNow(&s, b.N) })
-	b.Run("reading", func(b *testing.B) {
-		b.ReportAllocs()
-		for range b.N {
-			s.reading = r.Read()
-		}
-	})
+	b.Run("reading", func(b *testing.B) { b.ReportAllocs(); batchReading(r, &s, b.N) })
 	b.Run("ratios", func(b *testing.B) {
 		for range b.N {
-			toCounter, toTimeNow := ratios(r, counter, &s)
+			toCounter, toTimeNow, reading := ratios(r, counter, &s)
 			b.ReportMetric(toCounter, "×counter")
 			b.ReportMetric(toTimeNow, "×time.Now")
+			b.ReportMetric(reading, "reading×counter")
 		}
 	})
 	runtime.KeepAlive(&s)
@@ -110,19 +112,20 @@ func BenchmarkRead(b *testing.B) {
 
 // ratios measures an interval read against a bare ordered counter read and against time.Now: many short batches of each in turn,
 // so that noise hits all alike, and the least of each, so that it does not count.
-func ratios(r *Reader, counter hw.Counter, s *sinks) (toCounter, toTimeNow float64) {
+func ratios(r *Reader, counter hw.Counter, s *sinks) (toCounter, toTimeNow, reading float64) {
 	const batches, size = 2000, 200
-	best := [3]time.Duration{time.Hour, time.Hour, time.Hour}
+	best := [4]time.Duration{time.Hour, time.Hour, time.Hour, time.Hour}
 	for range batches {
 		for i, f := range []func(){
 			func() { batchInterval(r, s, size) }, func() { batchCounter(counter, s, size) }, func() { batchTimeNow(s, size) },
+			func() { batchReading(r, s, size) },
 		} {
 			start := time.Now()
 			f()
 			best[i] = min(best[i], time.Since(start))
 		}
 	}
-	return float64(best[0]) / float64(best[1]), float64(best[0]) / float64(best[2])
+	return float64(best[0]) / float64(best[1]), float64(best[0]) / float64(best[2]), float64(best[3]) / float64(best[1])
 }
 
 // TestReadCostRatios asserts the promise of the read path. It compares what was measured in one run, never a time; the best of
@@ -138,7 +141,7 @@ func TestReadCostRatios(t *testing.T) {
 	var s sinks
 	var toCounter, toTimeNow []float64
 	for range 20 {
-		a, b := ratios(r, counter, &s)
+		a, b, _ := ratios(r, counter, &s)
 		toCounter, toTimeNow = append(toCounter, a), append(toTimeNow, b)
 		if a <= 1.5 && b <= 0.7 {
 			break

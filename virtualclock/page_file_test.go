@@ -196,6 +196,26 @@ func TestOnlyOneWriter(t *testing.T) {
 	}
 }
 
+// TestWriterNoticesThatTheFileMoved: between opening the file and getting its lock another writer may have put a new one there.
+func TestWriterNoticesThatTheFileMoved(t *testing.T) {
+	m, path := newManual(), filepath.Join(t.TempDir(), "page")
+	mustCreate(t, path, otherCounter{m}, 1).die()
+	old, info, err := openRegular(path, os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	winner := mustCreate(t, path, m, 2) // replaces it, and lets the old file's lock go
+	loser := &PageWriter{path: path, page: publisher{counter: m}}
+	if taken, err := loser.replace(&header{kind: kindOther, spec: m.Spec()}, old, info); taken || !errors.Is(err, errPageMoved) {
+		t.Errorf("taken %t, %v", taken, err)
+	}
+	if err := winner.Publish(goodCoefficients()); err != nil {
+		t.Fatal(err)
+	}
+	expectReason(t, mustOpen(t, path, m.open), Synchronised, reason.OK)
+}
+
 func TestDeadWritersPageIsTakenOverInPlace(t *testing.T) {
 	for _, torn := range []bool{false, true} {
 		m, path := newManual(), filepath.Join(t.TempDir(), "page")

@@ -33,7 +33,8 @@ func TestPageHoldsWhatWasPublished(t *testing.T) {
 		if err := l.PublishReason(&k, why); err != nil {
 			t.Fatal(err)
 		}
-		got, c, bad := l.view.load()
+		var got content
+		c, bad := l.view.load(&got)
 		want := content{k, now - 1e6, now, hw.Frequency{Hertz: 1e9, ErrorPPB: 3}, 77, why}
 		if got != want || c != now || bad != reason.OK {
 			t.Fatalf("published %+v\nread      %+v at %d: %v", want, got, c, bad)
@@ -255,7 +256,7 @@ func TestReasonsSurviveAnotherVersion(t *testing.T) {
 			t.Errorf("%v has %d characters; the page has room for %d and a NUL", c, n, reasonBytes-1)
 		}
 		p.storeText(wordReason, reasonBytes, c.String())
-		for _, hint := range []reason.Code{c, 0, c + 1, 255} {
+		for _, hint := range []reason.Code{c, 1, c + 1, 255} {
 			if got := p.decodeReason(hint); got != c {
 				t.Errorf("%v with hint %d was read as %v", c, hint, got)
 			}

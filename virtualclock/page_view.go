@@ -94,23 +94,23 @@ func (v *view) slow() (earliest, latest Time, epoch Epoch, status Status, why re
 	return r.Interval.Earliest, r.Interval.Latest, r.Interval.Epoch, r.Interval.Status, why
 }
 
-// load copies the page's changing part and reads the counter while it does not change. Not OK: PageRetired, PageTorn, or what
-// the view is dead of.
-func (v *view) load() (k content, c hw.Ticks, why reason.Code) {
+// load copies the page's changing part to k and reads the counter while it does not change. Not OK: PageRetired, PageTorn, or what
+// the view is dead of; then k is worth nothing.
+func (v *view) load(k *content) (c hw.Ticks, why reason.Code) {
 	if v.dead != reason.OK {
-		return content{}, 0, v.dead
+		return 0, v.dead
 	}
 	for try := range spins + yields {
 		sequence := v.words.load(wordSequence)
 		if sequence == pageRetired {
-			return content{}, 0, reason.PageRetired
+			return 0, reason.PageRetired
 		}
 		if sequence&1 == 0 {
-			c = v.counter.Read()
-			v.words.decode(&k)
+			c = v.ticks()
+			v.words.decode(k)
 			if v.words.load(wordSequence) == sequence {
 				runtime.KeepAlive(v)
-				return k, c, reason.OK
+				return c, reason.OK
 			}
 		}
 		if try >= spins {
@@ -118,7 +118,7 @@ func (v *view) load() (k content, c hw.Ticks, why reason.Code) {
 		}
 	}
 	runtime.KeepAlive(v)
-	return content{}, 0, reason.PageTorn
+	return 0, reason.PageTorn
 }
 
 // read returns all that there is to read, and why the status is below Synchronised.
@@ -134,7 +134,8 @@ func (v *view) read() (Reading, reason.Code) {
 
 // look is read of this very view.
 func (v *view) look() (Reading, reason.Code) {
-	k, c, why := v.load()
+	var k content
+	c, why := v.load(&k)
 	if why != reason.OK {
 		return Reading{Time: minTime, Interval: void(Unsynchronised, 0), Ticks: c}, why
 	}
@@ -165,25 +166,42 @@ func (k *content) whyNot() reason.Code {
 	return reason.NeverSynchronised
 }
 
+// ticks reads the counter.
+func (v *view) ticks() hw.Ticks {
+	switch v.kind {
+	case kindTSC:
+		return hw.ReadTSC()
+	case kindCNTVCT:
+		return hw.ReadCNTVCT()
+	}
+	return v.counter.Read()
+}
+
+// coefficients is load for those who want the coefficients only.
+func (v *view) coefficients() (Coefficients, reason.Code) {
+	var k content
+	if _, why := v.load(&k); why != reason.OK {
+		return Coefficients{}, why
+	}
+	return k.Coefficients, reason.OK
+}
+
 // decode reads the changing part, whatever is in it. It is good only if the sequence did not change meanwhile.
 func (p *pageWords) decode(k *content) {
+	// Field by field: a composite literal would be built elsewhere and copied.
 	bounds, lines, meta := p.load(wordBoundFractions), p.load(wordLineFractions), p.load(wordMeta)
-	k.Coefficients = Coefficients{
-		Slew: Line{hw.Ticks(p.load(wordSlewC0)), Unix(int64(p.load(wordSlewT0)), uint32(lines)), Period(p.load(wordSlewPeriod))},
-		Steady: Line{hw.Ticks(p.load(wordSteadyC0)), Unix(int64(p.load(wordSteadyT0)), uint32(lines>>32)),
-			Period(p.load(wordSteadyPeriod))},
-		SlewEnd:    hw.Ticks(p.load(wordSlewEnd)),
-		At:         hw.Ticks(p.load(wordAt)),
-		Earliest:   Unix(int64(p.load(wordEarliest)), uint32(bounds)),
-		Latest:     Unix(int64(p.load(wordLatest)), uint32(bounds>>32)),
-		Slow:       Period(p.load(wordSlow)),
-		Fast:       Period(p.load(wordFast)),
-		Difference: Period(p.load(wordDifference)),
-		StaleAfter: hw.Ticks(p.load(wordStaleAfter)),
-		VoidAfter:  hw.Ticks(p.load(wordVoidAfter)),
-		Epoch:      Epoch(meta),
-		Status:     Status(meta >> 32),
-	}
+	k.Slew.C0, k.Slew.Period = hw.Ticks(p.load(wordSlewC0)), Period(p.load(wordSlewPeriod))
+	k.Slew.T0 = Unix(int64(p.load(wordSlewT0)), uint32(lines))
+	k.SlewEnd = hw.Ticks(p.load(wordSlewEnd))
+	k.Steady.C0, k.Steady.Period = hw.Ticks(p.load(wordSteadyC0)), Period(p.load(wordSteadyPeriod))
+	k.Steady.T0 = Unix(int64(p.load(wordSteadyT0)), uint32(lines>>32))
+	k.At = hw.Ticks(p.load(wordAt))
+	k.Earliest = Unix(int64(p.load(wordEarliest)), uint32(bounds))
+	k.Latest = Unix(int64(p.load(wordLatest)), uint32(bounds>>32))
+	k.Slow, k.Fast = Period(p.load(wordSlow)), Period(p.load(wordFast))
+	k.Difference = Period(p.load(wordDifference))
+	k.StaleAfter, k.VoidAfter = hw.Ticks(p.load(wordStaleAfter)), hw.Ticks(p.load(wordVoidAfter))
+	k.Epoch, k.Status = Epoch(meta), Status(meta>>32)
 	if k.Status > Synchronised {
 		k.Status = Unsynchronised
 	}
@@ -193,8 +211,12 @@ func (p *pageWords) decode(k *content) {
 	k.why = p.decodeReason(reason.Code(meta >> 40))
 }
 
-// decodeReason reads the reason's name. The number is a hint that is right if the writer was of the same version.
+// decodeReason reads the reason's name. The number is a hint: 0 if there is no reason, and right if the writer was of the same
+// version.
 func (p *pageWords) decodeReason(hint reason.Code) reason.Code {
+	if hint == reason.OK {
+		return reason.OK
+	}
 	var name [reasonBytes]byte
 	for i := range reasonBytes / 8 {
 		binary.LittleEndian.PutUint64(name[8*i:], p.load(wordReason+i))

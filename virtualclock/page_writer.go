@@ -5,6 +5,7 @@ package virtualclock
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -98,8 +99,11 @@ func (w *PageWriter) replace(h *header, old *os.File, info fs.FileInfo) (taken b
 		return false, w.createFile(h, nil, true) // a page that a crash of the file system emptied
 	}
 	magic := make([]byte, len(pageMagic))
-	if n, err := old.ReadAt(magic, 0); n < len(magic) || string(magic) != pageMagic {
-		return false, fmt.Errorf("there is a file that is not a clockd page; remove it or choose another path: %w (%v)", reason.PageMagic, err)
+	if _, err := old.ReadAt(magic, 0); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	if string(magic) != pageMagic {
+		return false, fmt.Errorf("there is a file that is not a clockd page; remove it or choose another path: %w", reason.PageMagic)
 	}
 	if info.Size() != pageSize {
 		return false, w.createFile(h, nil, true) // nobody can have it mapped as a page

@@ -100,7 +100,7 @@ func (r *Reader) mapView() (*mappedView, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	if info.Size() != pageSize {
 		return nil, fmt.Errorf("it has %d bytes, not %d: %w", info.Size(), pageSize, reason.PageSize)
 	}
@@ -179,14 +179,12 @@ func (r *Reader) Close() error {
 
 // Coefficients returns a copy of what the page holds, to evaluate it for many counter readings; void coefficients and the reason
 // if there is nothing.
-func (r *Reader) Coefficients() (Coefficients, reason.Code) {
-	k, _, why := r.view.Load().load()
-	return k.Coefficients, why
-}
+func (r *Reader) Coefficients() (Coefficients, reason.Code) { return r.view.Load().coefficients() }
 
 // Instance returns the number that the page's present writer was given; not ok if the page cannot be read.
 func (r *Reader) Instance() (instance uint64, ok bool) {
-	k, _, why := r.view.Load().load()
+	var k content
+	_, why := r.view.Load().load(&k)
 	return k.instance, why == reason.OK
 }
 

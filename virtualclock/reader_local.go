@@ -56,10 +56,7 @@ func (l *Local) Read() Reading { r, _ := l.view.read(); return r }
 func (l *Local) ReadReason() (Reading, reason.Code) { return l.view.read() }
 
 // Coefficients returns what was published last, with the clock's lines as readers follow them.
-func (l *Local) Coefficients() (Coefficients, reason.Code) {
-	k, _, why := l.view.load()
-	return k.Coefficients, why
-}
+func (l *Local) Coefficients() (Coefficients, reason.Code) { return l.view.coefficients() }
 
 // Counter returns the counter.
 func (l *Local) Counter() hw.Counter { return l.view.counter }
