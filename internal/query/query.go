@@ -161,14 +161,14 @@ func (q *query) resolve(ctx context.Context, host string) ([]netip.AddrPort, err
 	defer cancel()
 	found, err := q.Lookup(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("the name has no address: %w", err)
+		return nil, err
 	}
 	var addresses []netip.AddrPort
 	for _, a := range found {
 		addresses = append(addresses, netip.AddrPortFrom(a.Unmap(), uint16(port)))
 	}
 	if len(addresses) == 0 {
-		return nil, errors.New("the name has no address")
+		return nil, errors.New("none is known")
 	}
 	return addresses, nil
 }
