@@ -30,6 +30,8 @@ type comparison struct {
 	chronyBase, chronySlope float64
 	ntpBase, ntpSlope       float64
 	at                      float64
+	// The newest exchange, for the interleaved answer that tells its T3.
+	t1, t2, t4 float64
 }
 
 // reading is one sample: seconds of the client's counter, offset of the server from it, round-trip delay and the server's claims.
@@ -39,8 +41,10 @@ type reading struct{ x, offset, delay, root float64 }
 type line struct {
 	x0, offset, rate   float64
 	offsetStd, rateStd float64
-	residual           float64
-	ok                 bool
+}
+
+func sampleOf(t1, t2, t3, t4, root float64) reading {
+	return reading{x: (t1 + t4) / 2, offset: ((t2 - t1) + (t3 - t4)) / 2, delay: max((t4-t1)-(t3-t2), 0), root: root}
 }
 
 // seconds is a counter reading in nominal seconds since the beginning.
@@ -55,23 +59,28 @@ func (c *comparison) take(h *Host, m *message) {
 		return
 	}
 	t2, t3 := h.sinceEpoch(p.Receive), h.sinceEpoch(p.Transmit)
-	t1, t4 := h.seconds(m.exchange.depart.At), h.seconds(m.exchange.arrive.At)
-	if t3 < t2 { // interleaved: the transmit timestamp is that of the answer before
-		t3 = t2
+	root := p.RootDelay.Seconds()/2 + p.RootDispersion.Seconds() + math.Ldexp(1, int(p.Precision))
+	if t2-t3 > 2*math.Ldexp(1, int(p.Precision)) {
+		// Interleaved: the transmit timestamp is when the answer before really left.
+		if n := len(c.samples); n > 0 && c.t2 <= t3 {
+			c.samples[n-1] = sampleOf(c.t1, c.t2, t3, c.t4, root)
+		}
+	} else {
+		t3 = max(t3, t2)
+		if n := regressionWindows[len(regressionWindows)-1]; len(c.samples) == n {
+			copy(c.samples, c.samples[1:])
+			c.samples = c.samples[:n-1]
+		}
+		c.t1, c.t2, c.t4 = h.seconds(m.exchange.depart.At), t2, h.seconds(m.exchange.arrive.At)
+		c.samples = append(c.samples, sampleOf(c.t1, t2, t3, c.t4, root))
 	}
-	r := reading{
-		x: (t1 + t4) / 2, offset: ((t2 - t1) + (t3 - t4)) / 2, delay: max((t4-t1)-(t3-t2), 0),
-		root: p.RootDelay.Seconds()/2 + p.RootDispersion.Seconds() + math.Ldexp(1, int(p.Precision)),
+	if len(c.samples) == 0 {
+		return
 	}
-	if n := regressionWindows[len(regressionWindows)-1]; len(c.samples) == n {
-		copy(c.samples, c.samples[1:])
-		c.samples = c.samples[:n-1]
-	}
-	c.samples = append(c.samples, r)
 	for i, n := range regressionWindows {
 		c.lines[i] = regress(c.samples[max(0, len(c.samples)-n):])
 	}
-	c.at = t4
+	c.at = c.t4
 	c.chronyFigures(h.drift())
 	c.ntpFigures(h.drift())
 }
@@ -87,34 +96,35 @@ func (h *Host) sinceEpoch(t ntp.Timestamp) float64 {
 func (h *Host) drift() float64 { return h.driftBound }
 
 // regress fits a line by least squares. As in chrony the weight of a sample falls with how much longer than the shortest its
-// round trip was, in units of the residuals' standard deviation, which two passes find.
+// round trip was; the unit is half the median of that, which is about the residuals' standard deviation and which no outlier moves.
 func regress(s []reading) line {
 	l := line{x0: s[len(s)-1].x}
 	if len(s) < 3 {
-		l.offset, l.ok = s[len(s)-1].offset, true
+		l.offset = s[len(s)-1].offset
 		l.offsetStd = s[len(s)-1].delay / 2
 		return l
 	}
-	shortest := s[0].delay
-	for i := range s {
-		shortest = min(shortest, s[i].delay)
+	var delays [64]float64
+	n := 0
+	for i := range s[:min(len(s), len(delays))] {
+		delays[i] = s[i].delay
+		n++
 	}
-	for pass := range 2 {
-		l.fit(s, shortest, pass > 0)
-	}
+	slices.Sort(delays[:n])
+	l.fit(s, delays[0], (delays[n/2]-delays[0])/2)
 	return l
 }
 
 // distanceRatio is chrony's ratio of the standard deviation to the distance (SD_TO_DIST_RATIO).
 const distanceRatio = 0.7
 
-func (l *line) fit(s []reading, shortest float64, weighted bool) {
+func (l *line) fit(s []reading, shortest, unit float64) {
 	var sw, sx, sy, sxx, sxy float64
 	weight := func(r *reading) float64 {
-		if !weighted || l.residual == 0 {
+		if unit <= 0 {
 			return 1
 		}
-		d := 1 + distanceRatio*(r.delay-shortest)/l.residual
+		d := 1 + distanceRatio*(r.delay-shortest)/unit
 		return 1 / (d * d)
 	}
 	for i := range s {
@@ -136,7 +146,7 @@ func (l *line) fit(s []reading, shortest float64, weighted bool) {
 		ss += weight(&s[i]) * d * d
 	}
 	variance := ss / sw * float64(len(s)) / float64(max(len(s)-2, 1))
-	l.rate, l.offset, l.residual, l.ok = rate, my-rate*mx, math.Sqrt(variance), true
+	l.rate, l.offset = rate, my-rate*mx
 	l.offsetStd = math.Sqrt(variance/sw + variance*mx*mx/max(sxx, 1e-300))
 	l.rateStd = math.Sqrt(variance / max(sxx, 1e-300))
 }

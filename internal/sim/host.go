@@ -145,6 +145,12 @@ func (h *Host) Step(e node.Event) error {
 		return fmt.Errorf("sim: host %s has no node", h.Name)
 	}
 	e.Now = h.Reading(w.now)
+	if e.Kind == node.EventDisruption {
+		// The reference estimators are told as well.
+		for _, l := range h.links {
+			l.comparison.samples = l.comparison.samples[:0]
+		}
+	}
 	if h.Published && e.Kind != node.EventDisruption {
 		h.Checker.check(h, &h.Publication.Clock, "before")
 	}

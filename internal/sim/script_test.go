@@ -626,4 +626,3 @@ func (s *story) assumptions(word string) error {
 	s.broken = word == "broken"
 	return nil
 }
-
