@@ -223,7 +223,7 @@ func (s *clockStory) read() {
 func TestClockLivesLikeItsTwin(t *testing.T) {
 	lives := uint64(100_000)
 	if testing.Short() || raceEnabled {
-		lives = 3000
+		lives = 10_000
 	}
 	for seed := range lives {
 		s := newClockStory(t, rand.New(rand.NewPCG(seed, 77)))

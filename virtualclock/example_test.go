@@ -30,7 +30,7 @@ func ExampleLocal() {
 	for range 4 {
 		counter.Advance(1e9)
 		r, why := local.ReadReason()
-		fmt.Printf("%v ± %.0f µs, %v (%v)\n", r.Time, r.Bound()*1e6, r.Interval.Status, why)
+		fmt.Printf("%v ± %.0f µs, %v (%v)\n", r.Time, r.Bound()*1e6, r.Interval.Status, why.String())
 	}
 	counter.Advance(10e9)
 	i, why := local.NowReason()
