@@ -155,8 +155,9 @@ func TestStartsWithoutNames(t *testing.T) {
 	name := fmt.Sprintf("ntp.test:%d", reference.served[0].Port())
 	follower := launch(t, Options{Config: parse(t, t.TempDir(), followerDocument(name, "")), Counter: skewed(t, 3), Lookup: lookup})
 	testkit.WaitFor(t, patience20, "the resolver's words in the status", func() bool {
-		x := follower.sources().Sources[0]
-		return calls.Load() > 1 || x.Reason == reason.SourceResolve && x.Detail == "no such host today" && x.Address == nil
+		x, s := follower.sources().Sources[0], follower.status()
+		return calls.Load() > 1 || x.Reason == reason.SourceResolve && x.Detail == "no such host today" && x.Address == nil &&
+			strings.Join(s.Trouble, "") == name+" has no address yet: no such host today"
 	})
 	follower.reach(virtualclock.Synchronised)
 	if x := follower.sources().Sources[0]; x.Address == nil || *x.Address != reference.served[0].String() || x.Name != name {

@@ -91,6 +91,11 @@ func (d *daemon) trouble() []string {
 	if d.server != nil {
 		add("not all addresses are served: ", d.server.status().Error)
 	}
+	for _, e := range d.roster.entries {
+		if x := e.slots[0]; !e.resolved {
+			add(e.config.Address.String()+" has no address yet: ", x.detail)
+		}
+	}
 	add("the state file: ", d.stateError)
 	add("the control socket: ", d.controlError)
 	if d.recorder != nil {
