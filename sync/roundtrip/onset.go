@@ -40,18 +40,6 @@ func (o *onset) add(delay, origin float64) {
 	}
 }
 
-// moments returns mean and standard deviation of the remembered round trips above the least.
-func (o *onset) moments() (mean, std float64) {
-	n := min(o.count, onsetMemory)
-	for _, d := range o.memory[:n] {
-		mean += (d - o.least) / float64(n)
-	}
-	for _, d := range o.memory[:n] {
-		std += square(d-o.least-mean) / float64(n)
-	}
-	return mean, math.Sqrt(std)
-}
-
 // forget keeps the newest n round trips only.
 func (o *onset) forget(n int) {
 	n = min(n, o.count, onsetMemory)
