@@ -60,6 +60,7 @@ const (
 	NeverSynchronised
 	Stale
 	ConfigRefused
+	WanderExceeded
 
 	// Disruptions of the hardware counter or of the host.
 	CounterBackwards
@@ -139,6 +140,7 @@ var table = [Count]entry{
 	Contradiction:        {"contradiction", "the sources contradict what they proved before: an assumption was broken"},
 	NeverSynchronised:    {"never_synchronised", "the clock has not been synchronised since it started"},
 	ConfigRefused:        {"config_refused", "the new configuration is not usable; the old one stays"},
+	WanderExceeded:       {"wander_exceeded", "the oscillator's rate has changed by more than the configured wander bound"},
 	Stale:                {"stale", "no new sample for longer than the holdover limit"},
 	CounterBackwards:     {"counter_backwards", "the hardware counter went backwards"},
 	CounterStopped:       {"counter_stopped", "the hardware counter stood still while other clocks went on"},

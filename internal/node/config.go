@@ -49,11 +49,14 @@ func (c *Config) check() error {
 	within("counter frequency (Hz)", c.Counter.Hertz, 2e4, 1e11)
 	within("counter frequency error (ppb)", c.Counter.ErrorPPB, 0, 1e6)
 	within("drift_bound", c.DriftBound, 0, 0.01)
+	within("wander_bound", c.WanderBound, 0, 0.01)
 	within("max_slew", c.MaxSlew, 1e-9, 0.1)
 	within("max_bound (s)", c.MaxBound, 1e-9, 1e6)
 	within("holdover_after (s)", c.HoldoverAfter, 0, 1e8)
 	within("heartbeat (s)", c.Heartbeat, 0.001, 1e4)
 	within("lifetime (s)", c.Lifetime, c.Heartbeat, 1e7)
+	bad(c.WanderBound == 0 || c.Lifetime <= roundtrip.WanderPeriod/4, "lifetime is %g s, must be at most %d with a wander_bound", c.Lifetime,
+		roundtrip.WanderPeriod/4)
 	within("remembered rate", c.Rate, -0.01, 0.01)
 	within("remembered rate's std", c.RateStd, 0, 0.01)
 	bad(c.MaxFalse >= -1, "max_false is %d, must be -1 (automatic) or more", c.MaxFalse)
@@ -102,6 +105,11 @@ func (c *Config) drift() float64 {
 	return c.DriftBound + e + c.DriftBound*e
 }
 
+// wander is the assumption on top of the drift bound, or none.
+func (c *Config) wander() roundtrip.Wander {
+	return roundtrip.Wander{Bound: c.WanderBound, Period: roundtrip.WanderPeriod}
+}
+
 // granularity is g in seconds.
 func (c *Config) granularity() float64 { return float64(c.Granularity) / c.Counter.Hertz }
 
@@ -127,7 +135,7 @@ func (c *Config) holdoverAfter() float64 {
 
 // filterConfig is what the filter of source s is told.
 func (c *Config) filterConfig(s *SourceConfig) roundtrip.FilterConfig {
-	return roundtrip.FilterConfig{Drift: c.drift(), Granularity: c.granularity(), MinDelay: s.MinDelay, Rate: c.Rate, RateStd: c.RateStd}
+	return roundtrip.FilterConfig{Drift: c.drift(), Wander: c.wander(), Granularity: c.granularity(), MinDelay: s.MinDelay, Rate: c.Rate, RateStd: c.RateStd}
 }
 
 func later(a, b hw.Ticks) hw.Ticks {

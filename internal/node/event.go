@@ -146,6 +146,12 @@ type Config struct {
 	// DriftBound is ρ: the largest relative error of the counter's oscillator against its nominal frequency, the latter's
 	// measurement error excluded (it is added). 50e-6 is 50 ppm.
 	DriftBound float64 `json:"drift_bound"`
+	// WanderBound, if not 0, is assumed on top: within any hour (roundtrip.WanderPeriod) the oscillator's rate changes by no more
+	// than this ratio. Bounds then grow with the rate that was measured.
+	WanderBound float64 `json:"wander_bound,omitempty"`
+	// OwnReferenceIDs are the reference ids of this host's own addresses: a server above stratum 1 that names one of them
+	// follows this host.
+	OwnReferenceIDs []uint32 `json:"own_reference_ids,omitempty"`
 	// MaxSlew is the largest rate at which an offset is amortised, as a ratio.
 	MaxSlew float64 `json:"max_slew"`
 	// MaxBound is the half-width in seconds above which the clock is unsynchronised.

@@ -31,6 +31,8 @@ type Node struct {
 		at        hw.Ticks
 		ok        bool
 	}
+	// rates bounds how fast the held interval grows.
+	rates     roundtrip.RateBound
 	now       hw.Ticks
 	started   bool
 	startedAt hw.Ticks
@@ -64,6 +66,7 @@ func New(c Config) (*Node, error) {
 	n.raw.Line.Period = period
 	n.clock = virtualclock.NewClock(period, c.MaxSlew)
 	n.clock.SetEpoch(c.StartEpoch)
+	n.rates = roundtrip.NewRateBound(c.drift(), c.wander())
 	for _, s := range c.Sources {
 		n.sources = append(n.sources, n.newSource(s))
 	}
@@ -190,6 +193,7 @@ func (n *Node) configure(c *Config) {
 		n.sources = append(n.sources, kept)
 	}
 	n.clock.SetMaxSlew(next.MaxSlew)
+	n.rates.Configure(next.drift(), next.wander())
 	n.update()
 }
 
@@ -197,6 +201,7 @@ func (n *Node) configure(c *Config) {
 func (n *Node) disrupt(code reason.Code) {
 	n.report(Report{Topic: "disruption", Reason: code})
 	n.held.ok, n.recheck = false, false
+	n.rates.Reset()
 	n.disrupted = code
 	n.set = n.reference()
 	n.estimate = roundtrip.Estimate{At: n.now, Reason: code}
@@ -268,8 +273,8 @@ func (n *Node) update() {
 		n.recheckSince = n.now
 	}
 	n.recheck = false
-	if !n.hold() {
-		n.disrupt(reason.Contradiction)
+	if code := n.hold(); code != reason.OK {
+		n.disrupt(code)
 		n.update() // by those sources, if any, that have already begun anew
 		return
 	}
@@ -306,24 +311,29 @@ func (n *Node) fuse() {
 	}
 }
 
-// hold meets the fused interval with what was proved before; false means that they contradict one another.
-func (n *Node) hold() bool {
+// hold meets the fused interval with what was proved before. Contradiction: they do not meet; WanderExceeded: the oscillator has
+// not kept to what was assumed of it.
+func (n *Node) hold() reason.Code {
 	e := &n.estimate
 	if n.held.ok {
 		low, high := n.heldAt(n.now)
 		if low > e.High || high < e.Low {
-			return false
+			return reason.Contradiction
 		}
 		e.Low, e.High = max(e.Low, low), min(e.High, high)
 		e.Offset = min(max(e.Offset, e.Low), e.High)
 	}
 	n.held.low, n.held.high, n.held.at, n.held.ok = e.Low, e.High, n.now, true
-	return true
+	broken := n.rates.Broken
+	if n.rates.Observe(&n.raw, n.now, e.Low, e.High); n.rates.Broken != broken {
+		return reason.WanderExceeded
+	}
+	return reason.OK
 }
 
 // heldAt returns the proved interval, grown to reading at (theory 2.3).
 func (n *Node) heldAt(at hw.Ticks) (low, high float64) {
-	return roundtrip.Spread(n.config.drift(), n.held.low, n.held.high, n.raw.Elapsed(n.held.at, at))
+	return n.rates.Spread(&n.raw, n.held.low, n.held.high, n.held.at, at)
 }
 
 // freshest returns when the (f+1)-th freshest of the used sources gave its last sample: fewer than that prove nothing.
@@ -383,6 +393,7 @@ func (n *Node) reanchor() {
 	for _, s := range n.sources {
 		s.filter.Shift(whole)
 	}
+	n.rates.Shift(whole)
 	e := &n.estimate
 	e.Low -= whole + roundtrip.RoundingError(e.Low)
 	e.High -= whole - roundtrip.RoundingError(e.High)

@@ -83,12 +83,12 @@ func (n *Node) setBounds() {
 	low, high := n.heldAt(n.now)
 	slack := 1e-12 // two roundings to 2⁻³² ns, with room to spare
 	raw := n.raw.At(n.now)
-	rho := n.config.drift()
+	least, most := n.rates.Rates(&n.raw, n.now, n.config.Lifetime)
 	// A reader's reading c stands for the whole tick from c to c+g: the upper edge must hold at its end.
-	high += n.config.granularity() * (1 + 2*rho)
+	high += n.config.granularity() * (1 + 2*n.config.drift())
 	n.clock.SetBounds(n.now,
 		raw.AddSeconds(low-slack-roundtrip.RoundingError(low)), raw.AddSeconds(high+slack+roundtrip.RoundingError(high)),
-		period.Scale(-rho/(1+rho))-1, period.Scale(rho/(1-rho))+1)
+		period.Scale(least)-1, period.Scale(most)+1)
 }
 
 // setDeadlines tells readers how long they may go on with this publication.
@@ -97,10 +97,9 @@ func (n *Node) setDeadlines(status virtualclock.Status) {
 	stale := n.now.Add(n.config.ticks(missedHeartbeats * n.config.Heartbeat))
 	if !n.reference() && status.Sound() {
 		stale = earlier(stale, n.staleAt())
-		// Both edges move away from the raw timeline at less than ρ/(1−ρ).
-		rho := n.config.drift()
+		least, most := n.rates.Rates(&n.raw, n.now, n.config.Lifetime)
 		left := n.config.MaxBound - n.width(n.now)
-		void = earlier(void, n.now.Add(n.config.ticks(max(left, 0)*(1-rho)/max(rho, 1e-12))))
+		void = earlier(void, n.now.Add(n.config.ticks(max(left, 0)*2/max(most-least, 1e-12))))
 	}
 	n.clock.SetStatus(status, stale, void)
 }

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"slices"
+
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/sync/roundtrip"
@@ -190,6 +192,11 @@ func (n *Node) onSample(s *source, sample *roundtrip.Sample) (accepted bool) {
 	s.transmitKind = sample.Depart.Kind
 	if !sample.HalfOnly {
 		s.receiveKind = sample.Arrive.Kind
+	}
+	if sample.Stratum > 1 && slices.Contains(n.config.OwnReferenceIDs, sample.ReferenceID) {
+		n.reject(s, reason.ServerLoop)
+		s.down = reason.ServerLoop
+		return false
 	}
 	if sample.ServerError > s.config.MaxServerError {
 		n.reject(s, reason.ServerRootDistance)

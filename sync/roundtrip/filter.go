@@ -13,6 +13,8 @@ type FilterConfig struct {
 	Drift float64
 	// Granularity is g, the counter's tick, in seconds.
 	Granularity float64
+	// Wander, if it is set, is assumed on top of Drift.
+	Wander Wander
 	// MinDelay is the known least one-way delay in seconds, each way; 0 when nothing is known.
 	MinDelay float64
 	// Rate and RateStd are what is known beforehand of d(true)/d(raw) − 1; RateStd 0 means nothing.
@@ -34,6 +36,7 @@ type Filter struct {
 	at        hw.Ticks // where low, high and the state vector stand
 	low, high float64
 	started   bool
+	rates     RateBound
 
 	estimator   estimator
 	estimatedAt hw.Ticks // where the estimator stands
@@ -53,7 +56,10 @@ func NewFilter(raw *Raw, c FilterConfig) *Filter {
 
 // Reset forgets all samples.
 func (f *Filter) Reset() {
+	broken := f.rates.Broken
 	*f = Filter{config: f.config, raw: f.raw, low: math.Inf(-1), high: math.Inf(1)}
+	f.rates = NewRateBound(f.config.Drift, f.config.Wander)
+	f.rates.Broken = broken
 	rate, std := f.config.Rate, f.config.RateStd
 	if std <= 0 {
 		rate, std = 0, max(f.config.Drift, 1e-9)
@@ -62,13 +68,17 @@ func (f *Filter) Reset() {
 }
 
 // Configure replaces the configuration; the state stays.
-func (f *Filter) Configure(c FilterConfig) { f.config = c }
+func (f *Filter) Configure(c FilterConfig) {
+	f.config = c
+	f.rates.Configure(c.Drift, c.Wander)
+}
 
 // Shift moves all offsets by −d seconds, as when the raw timeline's anchor is moved by +d. The edges are widened by what they
 // may have been rounded by at their old size.
 func (f *Filter) Shift(d float64) {
 	f.low -= d + RoundingError(f.low)
 	f.high -= d - RoundingError(f.high)
+	f.rates.Shift(d)
 	f.estimator.shift(d)
 }
 
@@ -119,8 +129,8 @@ func (f *Filter) Update(s *Sample, point bool) reason.Code {
 	if f.started && at.Before(f.at) {
 		at = f.at
 	}
-	_, upper = Spread(f.config.Drift, 0, upper, f.raw.Elapsed(upperAt, at))
-	lower, _ = Spread(f.config.Drift, lower, 0, f.raw.Elapsed(lowerAt, at))
+	_, upper = f.rates.Spread(f.raw, 0, upper, upperAt, at)
+	lower, _ = f.rates.Spread(f.raw, lower, 0, lowerAt, at)
 	if lower > upper {
 		return reason.SampleNegativeDelay
 	}
@@ -133,6 +143,10 @@ func (f *Filter) Update(s *Sample, point bool) reason.Code {
 		low, high, code = lower, upper, reason.SampleEmptyInterval
 	}
 	f.low, f.high = low, high
+	broken := f.rates.Broken
+	if f.rates.Observe(f.raw, at, low, high); f.rates.Broken != broken {
+		f.low, f.high, code = lower, upper, reason.SampleEmptyInterval
+	}
 	if !s.HalfOnly {
 		f.count(s)
 		if point {
@@ -153,7 +167,7 @@ func (f *Filter) advance(at hw.Ticks) {
 	if dh <= 0 {
 		return
 	}
-	f.low, f.high = Spread(f.config.Drift, f.low, f.high, dh)
+	f.low, f.high = f.rates.Spread(f.raw, f.low, f.high, f.at, at)
 	f.at = at
 }
 
@@ -211,7 +225,7 @@ func (f *Filter) Reading(at hw.Ticks) Reading {
 	if !f.started {
 		return r
 	}
-	r.Low, r.High = Spread(f.config.Drift, f.low, f.high, f.raw.Elapsed(f.at, at))
+	r.Low, r.High = f.rates.Spread(f.raw, f.low, f.high, f.at, at)
 	if !f.estimator.started {
 		if r.RateStd, r.OffsetStd = f.config.Drift, (r.High-r.Low)/2; !math.IsInf(r.OffsetStd, 0) {
 			r.Offset = (r.Low + r.High) / 2
