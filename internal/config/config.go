@@ -29,6 +29,8 @@ type Counter struct {
 	Source string `toml:"source"`
 	// DriftBound is the largest relative error of its oscillator.
 	DriftBound Ratio `toml:"drift_bound"`
+	// WanderBound is by how much its rate can change within any hour; 0: nothing is assumed.
+	WanderBound Ratio `toml:"wander_bound"`
 }
 
 // Clock says how the virtual clock behaves.

@@ -46,6 +46,7 @@ func TestEachMistakeIsFoundWhereItStands(t *testing.T) {
 		{"pool size without pool", source + "pool_size = 3\n", 3, 1, "write pool = true as well"},
 		{"ratio", source + "[counter]\ndrift_bound = \"50 percent\"\n", 4, 1, `write a ratio in quotes, such as "50ppm"`},
 		{"ratio as number", source + "[counter]\ndrift_bound = 50\n", 4, 1, "50 is not a ratio"},
+		{"wander with a long lifetime", source + "[counter]\nwander_bound = \"1ppm\"\n[clock]\nlifetime = \"1h\"\n", 4, 1, "set clock.lifetime to 15m or less"},
 		{"ratio out of range", source + "[counter]\ndrift_bound = \"2%\"\n", 4, 1, `"20000ppm" is out of range; write a value from "0.001ppm" to "5000ppm"`},
 		{"no counter", source + "[counter]\nsource = \"\"\n", 4, 1, "clockd doctor"},
 		{"unknown counter", source + "[counter]\nsource = \"tcs\"\n", 4, 1, "there are auto, tsc, cntvct, monotonic_raw"},
@@ -159,7 +160,7 @@ events_limit = "2MiB"
 	}
 	prefix := func(s string) Prefix { return Prefix(netip.MustParsePrefix(s)) }
 	want := &Config{
-		Counter: Counter{"monotonic_raw", 20e-6},
+		Counter: Counter{"monotonic_raw", 20e-6, 0},
 		Clock: Clock{1e-3, Duration(time.Second), Duration(30 * time.Second), Duration(100 * time.Millisecond),
 			Duration(5 * time.Second)},
 		Source: []Source{

@@ -32,6 +32,10 @@ const (
 
 func (d *decoder) validate(c *Config) {
 	within(d, "counter.drift_bound", c.Counter.DriftBound, 1e-9, 5000e-6, showRatio)
+	within(d, "counter.wander_bound", c.Counter.WanderBound, 0, 5000e-6, showRatio)
+	if c.Counter.WanderBound > 0 && c.Clock.Lifetime > Duration(15*time.Minute) {
+		d.complain("counter.wander_bound", "it vouches for a measured rate only so far ahead; set clock.lifetime to 15m or less")
+	}
 	if c.Counter.Source == "" {
 		d.complain("counter.source", `it is empty; write "auto" or one of those that "clockd doctor" lists`)
 	} else if err := hw.CheckSpec(c.Counter.Source); err != nil && !d.bad["counter.source"] {

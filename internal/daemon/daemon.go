@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
 	"github.com/clockd/clockd/internal/node"
+	"github.com/clockd/clockd/internal/ntp"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -281,6 +283,7 @@ func (d *daemon) openNode() error {
 func (d *daemon) fillNodeConfig() {
 	c, n := d.config, &d.nodeConfig
 	n.DriftBound, n.MaxSlew = float64(c.Counter.DriftBound), float64(c.Clock.MaxSlew)
+	n.WanderBound, n.OwnReferenceIDs = float64(c.Counter.WanderBound), ownReferenceIDs()
 	n.MaxBound, n.HoldoverAfter = c.Clock.MaxBound.Seconds(), c.Clock.HoldoverAfter.Seconds()
 	n.Heartbeat, n.Lifetime = c.Clock.Heartbeat.Seconds(), c.Clock.Lifetime.Seconds()
 	n.MaxFalse = int(c.Selection.MaxFalse)
@@ -289,6 +292,22 @@ func (d *daemon) fillNodeConfig() {
 	if c.Local != nil {
 		n.Local = &node.LocalConfig{Stratum: uint8(c.Local.Stratum), Bound: c.Local.Bound.Seconds()}
 	}
+}
+
+// ownReferenceIDs are what servers that follow this host name as their reference. Loopback addresses tell nothing: every host
+// has them, and many daemons of one host may share them.
+func ownReferenceIDs() []uint32 {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // only the hint at a loop is lost
+	}
+	var ids []uint32
+	for _, a := range addresses {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+			ids = append(ids, ntp.ReferenceID(p.Addr()))
+		}
+	}
+	return ids
 }
 
 func (d *daemon) openRecorder() error {
