@@ -76,10 +76,12 @@ func up(t virtualclock.Time) virtualclock.Time {
 
 // units of length in seconds, longest suffix first.
 var lengthUnits = []struct {
-	name    string
-	seconds float64
+	name     string
+	exponent string // decimal, where the unit is a power of ten
+	seconds  float64
 }{
-	{"ps", 1e-12}, {"ns", 1e-9}, {"us", 1e-6}, {"µs", 1e-6}, {"ms", 1e-3}, {"min", 60}, {"s", 1}, {"h", 3600}, {"d", 86400},
+	{"ps", "e-12", 1e-12}, {"ns", "e-9", 1e-9}, {"us", "e-6", 1e-6}, {"µs", "e-6", 1e-6}, {"ms", "e-3", 1e-3},
+	{"min", "", 60}, {"s", "e0", 1}, {"h", "", 3600}, {"d", "", 86400},
 }
 
 // ParseLength reads a length of time such as "50us", "1.5ms", "-3 s", "2h" or "0"; the unit is ps, ns, us (or µs), ms, s, min, h
@@ -91,12 +93,18 @@ func ParseLength(text string) (float64, error) {
 		if !ok {
 			continue
 		}
-		x, err := parseNumber(strings.TrimSpace(number))
+		number = strings.TrimSpace(number)
+		x, err := parseNumber(number)
 		if err != nil {
 			return 0, fmt.Errorf("sim: %.40q is not a length of time: the number before %q cannot be read", text, u.name)
 		}
-		if s := x * u.seconds; math.Abs(s) <= longestText {
-			return s, nil
+		x *= u.seconds
+		if u.exponent != "" && !strings.ContainsAny(number, "eE") {
+			// 50us is then the same float64 as 50e-6.
+			x, _ = strconv.ParseFloat(number+u.exponent, 64)
+		}
+		if math.Abs(x) <= longestText {
+			return x, nil
 		}
 		return 0, fmt.Errorf("sim: %.40q is longer than 300 years", text)
 	}
@@ -133,4 +141,14 @@ func appendFloat(b []byte, x float64) []byte {
 		return strconv.AppendFloat(b, x, 'e', -1, 64)
 	}
 	return strconv.AppendFloat(b, x, 'f', -1, 64)
+}
+
+// UnmarshalJSON reads a number of seconds, as it is written, or a text with a unit.
+func (l *Length) UnmarshalJSON(b []byte) error {
+	if text, quoted := strings.CutPrefix(string(b), `"`); quoted {
+		return l.UnmarshalText([]byte(strings.TrimSuffix(text, `"`)))
+	}
+	x, err := parseNumber(string(b))
+	*l = Length(x)
+	return err
 }
