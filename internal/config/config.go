@@ -37,6 +37,7 @@ type Counter struct {
 type Clock struct {
 	MaxSlew       Ratio    `toml:"max_slew"`
 	MaxBound      Duration `toml:"max_bound"`
+	TargetError   Duration `toml:"target_error"` // 0: polls are fixed
 	HoldoverAfter Duration `toml:"holdover_after"`
 	Heartbeat     Duration `toml:"heartbeat"`
 	Lifetime      Duration `toml:"lifetime"`
@@ -48,6 +49,7 @@ type Source struct {
 	Pool         bool     `toml:"pool"`
 	PoolSize     int      `toml:"pool_size"`
 	Poll         Duration `toml:"poll"`
+	MaxPoll      Duration `toml:"max_poll"` // 0: the poll is fixed
 	Burst        int      `toml:"burst"`
 	BurstSpacing Duration `toml:"burst_spacing"`
 	Timeout      Duration `toml:"timeout"`

@@ -161,7 +161,7 @@ events_limit = "2MiB"
 	prefix := func(s string) Prefix { return Prefix(netip.MustParsePrefix(s)) }
 	want := &Config{
 		Counter: Counter{"monotonic_raw", 20e-6, 0},
-		Clock: Clock{1e-3, Duration(time.Second), Duration(30 * time.Second), Duration(100 * time.Millisecond),
+		Clock: Clock{1e-3, Duration(time.Second), 0, Duration(30 * time.Second), Duration(100 * time.Millisecond),
 			Duration(5 * time.Second)},
 		Source: []Source{
 			{Address: Address{"192.0.2.1", 1123}, PoolSize: 4, Poll: Duration(time.Second), Burst: 2, BurstSpacing: Duration(100 * time.Millisecond),

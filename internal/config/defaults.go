@@ -59,10 +59,11 @@ var publicServers = [...]struct {
 // for a guest, and serves nobody.
 func Public(paths Paths) *Config {
 	c := Default(paths)
+	c.Clock.TargetError = Duration(time.Millisecond) // what public servers are good for: they are asked no more than that needs
 	for _, p := range publicServers {
 		s := defaultSource()
 		s.Address = Address{Host: p.name, Port: 123}
-		s.Poll, s.BurstSpacing = Duration(64*time.Second), Duration(time.Second)
+		s.Poll, s.MaxPoll, s.BurstSpacing = Duration(64*time.Second), Duration(1024*time.Second), Duration(time.Second)
 		if p.pool > 0 {
 			s.Pool, s.PoolSize = true, p.pool
 		}

@@ -91,6 +91,7 @@ func (d *decoder) validateClock(c *Clock) {
 		d.complain("clock.lifetime", "%q is shorter than four heartbeats of %q: readers would lose the clock of a daemon that is alive; write at least %q",
 			c.Lifetime, c.Heartbeat, 4*c.Heartbeat)
 	}
+	within(d, "clock.target_error", c.TargetError, 0, Duration(time.Hour), showDuration)
 	within(d, "clock.lifetime", c.Lifetime, 0, Duration(time.Hour), showDuration)
 }
 
@@ -99,6 +100,9 @@ func (d *decoder) validateSource(path string, s *Source) {
 		d.complain(path, `a source needs an address; write address = "ntp.example.org"`)
 	}
 	within(d, path+".poll", s.Poll, minPoll, maxPoll, showDuration)
+	if s.MaxPoll != 0 {
+		within(d, path+".max_poll", s.MaxPoll, s.Poll, maxPoll, showDuration)
+	}
 	within(d, path+".burst", s.Burst, 1, 16, showInt)
 	within(d, path+".burst_spacing", s.BurstSpacing, Duration(time.Millisecond), Duration(time.Minute), showDuration)
 	within(d, path+".timeout", s.Timeout, Duration(time.Millisecond), Duration(time.Minute), showDuration)

@@ -285,6 +285,7 @@ func (d *daemon) fillNodeConfig() {
 	n.DriftBound, n.MaxSlew = float64(c.Counter.DriftBound), float64(c.Clock.MaxSlew)
 	n.WanderBound, n.OwnReferenceIDs = float64(c.Counter.WanderBound), ownReferenceIDs()
 	n.MaxBound, n.HoldoverAfter = c.Clock.MaxBound.Seconds(), c.Clock.HoldoverAfter.Seconds()
+	n.TargetError = c.Clock.TargetError.Seconds()
 	n.Heartbeat, n.Lifetime = c.Clock.Heartbeat.Seconds(), c.Clock.Lifetime.Seconds()
 	n.MaxFalse = int(c.Selection.MaxFalse)
 	n.Sources = d.roster.nodeSources()

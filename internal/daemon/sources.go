@@ -209,7 +209,7 @@ func (r *roster) nodeSources() []node.SourceConfig {
 	r.all(func(e *entry, s *slot) {
 		c := &e.config
 		x := node.SourceConfig{
-			ID: s.id, Name: s.name, Poll: c.Poll.Seconds(), Burst: c.Burst, BurstSpacing: c.BurstSpacing.Seconds(),
+			ID: s.id, Name: s.name, Poll: c.Poll.Seconds(), MaxPoll: c.MaxPoll.Seconds(), Burst: c.Burst, BurstSpacing: c.BurstSpacing.Seconds(),
 			Timeout: c.Timeout.Seconds(), Interleaved: c.Interleaved, MinDelay: c.MinDelay.Seconds(), MaxServerError: c.MaxError.Seconds(),
 		}
 		if s.address.IsValid() {

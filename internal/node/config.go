@@ -52,6 +52,7 @@ func (c *Config) check() error {
 	within("wander_bound", c.WanderBound, 0, 0.01)
 	within("max_slew", c.MaxSlew, 1e-9, 0.1)
 	within("max_bound (s)", c.MaxBound, 1e-9, 1e6)
+	within("target_error (s)", c.TargetError, 0, 1e6)
 	within("holdover_after (s)", c.HoldoverAfter, 0, 1e8)
 	within("heartbeat (s)", c.Heartbeat, 0.001, 1e4)
 	within("lifetime (s)", c.Lifetime, c.Heartbeat, 1e7)
@@ -83,6 +84,7 @@ func (s *SourceConfig) check() (errs []error) {
 		}
 	}
 	within("poll (s)", s.Poll, 0.001, 1e6)
+	within("max_poll (s)", max(s.MaxPoll, s.Poll), s.Poll, 1e6)
 	within("burst", float64(s.Burst), 0, 64)
 	within("burst_spacing (s)", s.BurstSpacing, 0.0001, 1e4)
 	within("timeout (s)", s.Timeout, 0.0001, 1e4)
@@ -116,21 +118,6 @@ func (c *Config) granularity() float64 { return float64(c.Granularity) / c.Count
 // ticks converts seconds to ticks at the nominal frequency, rounded down, saturated at 2⁶² ticks.
 func (c *Config) ticks(seconds float64) int64 {
 	return int64(math.Floor(min(seconds*c.Counter.Hertz, 0x1p62)))
-}
-
-// holdoverAfter is how long after the last good sample the clock is in holdover, in seconds.
-func (c *Config) holdoverAfter() float64 {
-	if c.HoldoverAfter > 0 {
-		return c.HoldoverAfter
-	}
-	fastest := math.Inf(1)
-	for i := range c.Sources {
-		fastest = min(fastest, 3*c.Sources[i].Poll+c.Sources[i].Timeout)
-	}
-	if math.IsInf(fastest, 1) {
-		return c.Lifetime
-	}
-	return max(1, fastest)
 }
 
 // filterConfig is what the filter of source s is told.

@@ -156,6 +156,9 @@ type Config struct {
 	MaxSlew float64 `json:"max_slew"`
 	// MaxBound is the half-width in seconds above which the clock is unsynchronised.
 	MaxBound float64 `json:"max_bound"`
+	// TargetError is the standard deviation of the clock's error, in seconds, that is good enough: while a source's estimate stays
+	// below it and the bound below half of MaxBound, that source is asked less often, up to its MaxPoll. 0: polls are fixed.
+	TargetError float64 `json:"target_error,omitempty"`
 	// HoldoverAfter is how long, in seconds, after the last good sample the status falls to holdover; 0: 3 polls of the
 	// fastest source, and at least 1 s.
 	HoldoverAfter float64 `json:"holdover_after"`
@@ -190,6 +193,8 @@ type SourceConfig struct {
 	// Poll is the poll interval in seconds. Burst is how many requests are sent quickly at the start and after a gap.
 	Poll  float64 `json:"poll"`
 	Burst int     `json:"burst"`
+	// MaxPoll, if it is above Poll, and Config.TargetError let the poll interval grow where the error allows it.
+	MaxPoll float64 `json:"max_poll,omitempty"`
 	// BurstSpacing is the time between the requests of a burst, in seconds.
 	BurstSpacing float64 `json:"burst_spacing"`
 	// Timeout is how long an answer is waited for, in seconds.

@@ -185,7 +185,7 @@ func (n *Node) configure(c *Config) {
 			kept = n.newSource(sc)
 			kept.start(n.now)
 		} else if kept.config.Poll != sc.Poll {
-			kept.poll = sc.Poll
+			kept.poll, kept.leastPoll = sc.Poll, sc.Poll
 			kept.nextPoll = earlier(kept.nextPoll, n.now.Add(next.ticks(sc.Poll)))
 		}
 		kept.config = sc

@@ -48,7 +48,23 @@ func (n *Node) judge() (virtualclock.Status, reason.Code) {
 }
 
 // staleAt is the reading after which the last good sample is too old.
-func (n *Node) staleAt() hw.Ticks { return n.lastGood.Add(n.config.ticks(n.config.holdoverAfter())) }
+func (n *Node) staleAt() hw.Ticks { return n.lastGood.Add(n.config.ticks(n.holdoverAfter())) }
+
+// holdoverAfter is how long after the last good sample the clock is in holdover, in seconds: three polls of the fastest source
+// unless it is configured.
+func (n *Node) holdoverAfter() float64 {
+	if n.config.HoldoverAfter > 0 {
+		return n.config.HoldoverAfter
+	}
+	fastest := math.Inf(1)
+	for _, s := range n.sources {
+		fastest = min(fastest, 3*s.poll+s.config.Timeout)
+	}
+	if math.IsInf(fastest, 1) {
+		return n.config.Lifetime
+	}
+	return max(1, fastest)
+}
 
 // publish writes the clock's state into the publication and asks for it to be published.
 func (n *Node) publish() {

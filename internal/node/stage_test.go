@@ -54,6 +54,7 @@ type server struct {
 	leap       uint8
 	stratum    uint8
 	wrongNonce bool
+	reference  uint32
 	requests   int
 	answered   []float64
 }
@@ -170,6 +171,9 @@ func (v *server) answer(request []byte, t virtualclock.Time) []byte {
 	if v.kiss != "" {
 		b[1] = 0
 		copy(b[12:], v.kiss)
+	}
+	if v.reference != 0 {
+		binary.BigEndian.PutUint32(b[12:], v.reference)
 	}
 	binary.BigEndian.PutUint32(b[8:], uint32(math.Ceil(v.claims*65536)))
 	copy(b[24:32], request[40:48])
