@@ -21,6 +21,8 @@ const filterStages = 8
 // comparison follows the samples of one link with other people's formulas, so that they can be reported beside the node's figures.
 type comparison struct {
 	samples []reading // the last 64, oldest first
+	number  uint64    // of the newest one
+	order   []ranked  // the same in the order of their delays
 	lines   [len(regressionWindows)]line
 
 	rms    [len(regressionWindows)]sumOfSquares
@@ -73,12 +75,17 @@ func (c *comparison) take(h *Host, m *message) {
 		}
 		c.t1, c.t2, c.t4 = h.seconds(m.exchange.depart.At), t2, h.seconds(m.exchange.arrive.At)
 		c.samples = append(c.samples, sampleOf(c.t1, t2, t3, c.t4, root))
+		c.number++
 	}
-	if len(c.samples) == 0 {
+	held := len(c.samples)
+	if held == 0 {
 		return
 	}
+	c.rank(c.samples[held-1].delay, c.number, c.number+1-uint64(held))
 	for i, n := range regressionWindows {
-		c.lines[i] = regress(c.samples[max(0, len(c.samples)-n):])
+		n = min(n, held)
+		shortest, typical := c.delays(n)
+		c.lines[i] = regress(c.samples[held-n:], shortest, typical)
 	}
 	c.at = c.t4
 	c.chronyFigures(h.drift())
@@ -97,22 +104,48 @@ func (h *Host) drift() float64 { return h.driftBound }
 
 // regress fits a line by least squares. As in chrony the weight of a sample falls with how much longer than the shortest its
 // round trip was; the unit is half the median of that, which is about the residuals' standard deviation and which no outlier moves.
-func regress(s []reading) line {
+func regress(s []reading, shortest, typical float64) line {
 	l := line{x0: s[len(s)-1].x}
 	if len(s) < 3 {
 		l.offset = s[len(s)-1].offset
 		l.offsetStd = s[len(s)-1].delay / 2
 		return l
 	}
-	var delays [64]float64
-	n := 0
-	for i := range s[:min(len(s), len(delays))] {
-		delays[i] = s[i].delay
-		n++
-	}
-	slices.Sort(delays[:n])
-	l.fit(s, delays[0], (delays[n/2]-delays[0])/2)
+	l.fit(s, shortest, (typical-shortest)/2)
 	return l
+}
+
+// ranked is a sample's delay with its number.
+type ranked struct {
+	delay  float64
+	number uint64
+}
+
+// rank keeps the remembered samples in the order of their delays; remembered samples are those from number oldest on.
+func (c *comparison) rank(delay float64, number, oldest uint64) {
+	c.order = slices.DeleteFunc(c.order, func(r ranked) bool { return r.number < oldest || r.number == number })
+	c.order = append(c.order, ranked{delay, number})
+	for i := len(c.order) - 1; i > 0 && c.order[i].delay < c.order[i-1].delay; i-- {
+		c.order[i], c.order[i-1] = c.order[i-1], c.order[i]
+	}
+}
+
+// delays returns the shortest delay of the last n samples and the one in the middle (of two, the greater).
+func (c *comparison) delays(n int) (shortest, middle float64) {
+	first := c.number + 1 - uint64(n)
+	seen := 0
+	for i := range c.order {
+		if c.order[i].number < first {
+			continue
+		}
+		if seen == 0 {
+			shortest = c.order[i].delay
+		}
+		if seen++; seen == n/2+1 {
+			return shortest, c.order[i].delay
+		}
+	}
+	return shortest, shortest
 }
 
 // distanceRatio is chrony's ratio of the standard deviation to the distance (SD_TO_DIST_RATIO).

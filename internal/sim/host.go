@@ -113,10 +113,11 @@ func (h *Host) Links() []*Link { return h.links }
 // Reading returns the host's counter at instant t.
 func (h *Host) Reading(t Instant) hw.Ticks { return h.oscillator.Reading(t - h.stopped).Add(h.jump) }
 
-// Start makes the node and starts it now. What the configuration leaves open is filled in: the counter and the seed. wallError is
-// what the host's wall clock is wrong by, in seconds: a hint that the node is given.
+// Start makes the node and starts it now. The counter, the host's own reference identifier and, if it
+// is missing, the seed are filled in. wallError is what the host's wall clock is wrong by, in seconds: a hint that the node is given.
 func (h *Host) Start(c node.Config, wallError float64) error {
 	c.Counter.Hertz = h.hertz
+	c.OwnReferenceIDs = []uint32{h.ReferenceID()}
 	if c.Seed == [32]byte{} {
 		c.Seed = nodeSeed(h.world.seed, h.Name)
 	}

@@ -39,9 +39,10 @@ func (w *World) dispatch(slot int32, p *Path, to *Host, t Instant) {
 	case 2:
 		second := w.slot()
 		m, copied := &w.messages[slot], &w.messages[second]
-		data := append(copied.data[:0], m.data...)
+		own := copied.data[:len(m.data):cap(copied.data)]
+		copy(own, m.data)
 		*copied = *m
-		copied.data, copied.genuine = data, false
+		copied.data, copied.genuine = own, false
 		w.queue.push(event{at: arrivals[1], kind: eventArrive, host: to.index, slot: second})
 	}
 	w.queue.push(event{at: arrivals[0], kind: eventArrive, host: to.index, slot: slot})

@@ -65,6 +65,7 @@ type ClientConfig struct {
 	Stamps    StampConfig `toml:"stamps"`
 
 	DriftBoundPPM  float64 `toml:"drift_bound_ppm"`
+	WanderBoundPPM float64 `toml:"wander_bound_ppm"`
 	CounterPPB     float64 `toml:"counter_error_ppb"`
 	MaxSlewPPM     float64 `toml:"max_slew_ppm"`
 	MaxBound       Length  `toml:"max_bound"`
@@ -72,7 +73,9 @@ type ClientConfig struct {
 	Heartbeat      Length  `toml:"heartbeat"`
 	Lifetime       Length  `toml:"lifetime"`
 	MaxFalse       *int    `toml:"max_false"`
+	TargetError    Length  `toml:"target_error"`
 	Poll           Length  `toml:"poll"`
+	MaxPoll        Length  `toml:"max_poll"`
 	Burst          *int    `toml:"burst"`
 	BurstSpacing   Length  `toml:"burst_spacing"`
 	Timeout        Length  `toml:"timeout"`
@@ -290,7 +293,7 @@ func (v *ServerConfig) master() *Master {
 // Node returns the configuration of a node that follows these servers. The sources' addresses follow from their hosts.
 func (c *ClientConfig) Node(servers []*Host) node.Config {
 	n := node.Config{
-		DriftBound: c.DriftBoundPPM * 1e-6, MaxSlew: c.MaxSlewPPM * 1e-6, MaxBound: float64(c.MaxBound), HoldoverAfter: float64(c.HoldoverAfter),
+		DriftBound: c.DriftBoundPPM * 1e-6, WanderBound: c.WanderBoundPPM * 1e-6, TargetError: float64(c.TargetError), MaxSlew: c.MaxSlewPPM * 1e-6, MaxBound: float64(c.MaxBound), HoldoverAfter: float64(c.HoldoverAfter),
 		Heartbeat: float64(c.Heartbeat), Lifetime: float64(c.Lifetime), MaxFalse: -1,
 	}
 	n.Counter.ErrorPPB = c.CounterPPB
@@ -319,7 +322,7 @@ func (c *ClientConfig) Source(id int, s *Host) node.SourceConfig {
 		interleaved = *c.Interleaved
 	}
 	return node.SourceConfig{
-		ID: id, Name: s.Name, Address: s.Address(), ReferenceID: s.ReferenceID(), Poll: or(c.Poll, 16), Burst: burst,
+		ID: id, Name: s.Name, Address: s.Address(), ReferenceID: s.ReferenceID(), Poll: or(c.Poll, 16), MaxPoll: float64(c.MaxPoll), Burst: burst,
 		BurstSpacing: or(c.BurstSpacing, 0.25), Timeout: or(c.Timeout, 1), Interleaved: interleaved, MinDelay: float64(c.MinDelay),
 		MaxServerError: or(c.MaxServerError, 1),
 	}

@@ -71,7 +71,7 @@ delay = "50us + exp(10us)"
 func TestScenarioMistakes(t *testing.T) {
 	for document, want := range map[string]string{
 		"length = ":        "line 1",
-		"lenght = \"60s\"": `line 1: there is no key "lenght"`,
+		"longth = \"60s\"": `line 1: there is no key "longth"`,
 		strings.Replace(small, `poll = "1s"`, `pol = "1s"`, 1):              `line 5: there is no key "client.pol"`,
 		strings.Replace(small, `"60s"`, `"60"`, 1):                          "write a number with a unit",
 		strings.Replace(small, `"60s"`, `60`, 1):                            "", // a bare number is in seconds

@@ -3,6 +3,7 @@ package sim
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/clockd/clockd/internal/testkit"
@@ -76,6 +77,41 @@ func TestSamplesAgainstTruth(t *testing.T) {
 	}
 }
 
+// regressSlowly finds the shortest and the middle delay by sorting.
+func regressSlowly(s []reading) line {
+	var d []float64
+	for i := range s {
+		d = append(d, s[i].delay)
+	}
+	slices.Sort(d)
+	return regress(s, d[0], d[len(d)/2])
+}
+
+// TestRanksAgainstSorting holds the incremental order of the delays against sorting.
+func TestRanksAgainstSorting(t *testing.T) {
+	r := rand.New(rand.NewPCG(testkit.Seed(t), 4))
+	var c comparison
+	var all []float64
+	for range 500 {
+		if len(all) > 0 && r.IntN(4) == 0 {
+			all = all[:len(all)-1] // the newest one is known better now
+		} else {
+			c.number++
+		}
+		all = append(all, float64(r.IntN(50)))
+		held := min(len(all), 64)
+		c.rank(all[len(all)-1], c.number, c.number+1-uint64(held))
+		for _, n := range []int{1, 4, 8, 16, 32, 64} {
+			n = min(n, held)
+			last := slices.Clone(all[len(all)-n:])
+			slices.Sort(last)
+			if a, b := c.delays(n); a != last[0] || b != last[n/2] {
+				t.Fatalf("of the last %d of %v: %g and %g", n, all, a, b)
+			}
+		}
+	}
+}
+
 // TestRegressionAgainstLine: samples on a line give the line, and noise of known size gives the errors of theory.
 func TestRegressionAgainstLine(t *testing.T) {
 	var s []reading
@@ -83,7 +119,7 @@ func TestRegressionAgainstLine(t *testing.T) {
 		x := float64(i) * 16
 		s = append(s, reading{x: x, offset: 1e-3 + 12e-6*x, delay: 100e-6})
 	}
-	l := regress(s)
+	l := regressSlowly(s)
 	if math.Abs(l.at(300)-1e-3-12e-6*300) > 1e-15 || l.offsetStd > 1e-15 {
 		t.Errorf("%+v", l)
 	}
@@ -94,7 +130,7 @@ func TestRegressionAgainstLine(t *testing.T) {
 		for i := range s {
 			s[i].offset = 1e-6 * r.NormFloat64()
 		}
-		l := regress(s)
+		l := regressSlowly(s)
 		at += l.at(s[15].x) * l.at(s[15].x) / n
 		claimed += l.offsetStd * l.offsetStd / n
 		rate += l.rate * l.rate / n
@@ -110,7 +146,7 @@ func TestRegressionAgainstLine(t *testing.T) {
 			s[i].offset, s[i].delay = 0, 100e-6+float64(i)*1e-6
 		}
 	}
-	if l := regress(s); math.Abs(l.at(s[15].x)) > 1e-6 {
+	if l := regressSlowly(s); math.Abs(l.at(s[15].x)) > 1e-6 {
 		t.Errorf("one late sample moves the line by %g", l.at(s[15].x))
 	}
 }
@@ -125,7 +161,7 @@ func TestBoundsOfOthers(t *testing.T) {
 	c.samples[8].delay = 100e-6
 	c.at = 9 * 16
 	for i, n := range regressionWindows {
-		c.lines[i] = regress(c.samples[max(0, 10-n):])
+		c.lines[i] = regressSlowly(c.samples[max(0, 10-n):])
 	}
 	c.chronyFigures(rho)
 	// The samples are on a line, so skew and standard deviation are 0: half the least delay, and the server's own part.
