@@ -164,11 +164,13 @@ func TestMutatedAnswers(t *testing.T) {
 	if x.Rejections[reason.PacketOrigin.String()] == 0 || len(x.Rejections) < 3 {
 		t.Errorf("the rejections are %v", x.Rejections)
 	}
+	mutant.behave(nil)
+	h.await("the reformed mutant to be used", func() bool { return h.status().Sources.Used == 3 })
 	if s := h.reach(virtualclock.Synchronised); s.Epoch != 1 || s.Steps != 1 {
 		t.Errorf("afterwards: %+v", s)
 	}
 	got := measure(t, truth{}, 300, time.Millisecond, h.open())
-	t.Logf("beside a mutant: %v", &got[0])
+	t.Logf("after a mutant: %v", &got[0])
 }
 
 // A late answer is one that comes after its deadline: it is not used, and counted as late.

@@ -279,6 +279,9 @@ func (f *figures) look(w truth, r *virtualclock.Reader) error {
 		if complaint := s.wrong(); complaint != "" {
 			return errors.New(complaint)
 		}
+		if s.why == reason.PageTorn {
+			continue // see lost
+		}
 		if !s.reading.Interval.Sound() {
 			return fmt.Errorf("%w: %v, %v", errNever, s.reading.Interval.Status, s.why)
 		}
