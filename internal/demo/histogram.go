@@ -34,7 +34,7 @@ func (h *histogram) quantile(p float64) (x float64, ok bool) {
 	want := uint64(math.Ceil(p * float64(h.count)))
 	seen := uint64(0)
 	for i, n := range h.buckets {
-		if seen += n; seen >= want && seen > 0 {
+		if seen += n; seen >= want && seen > 0 && i < len(h.buckets)-1 {
 			return min(histogramLeast*math.Exp2(float64(i+1)/perOctave), h.largest), true
 		}
 	}

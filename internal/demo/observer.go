@@ -61,7 +61,7 @@ type observer struct {
 func newObserver(base hw.Counter, truth clock, subjects []subject) *observer {
 	n := len(subjects)
 	return &observer{
-		base: base, truth: truth, subjects: subjects, tally: newTally(subjects), published: make([]publication, n),
+		base: base, truth: truth, subjects: subjects, tally: newTally(subjects), read: base.Read(), published: make([]publication, n),
 		earlier: make([]publication, n+1), again: make([]publication, n+1), looks: make([]look, n),
 	}
 }
@@ -75,7 +75,7 @@ func (o *observer) sample() bool {
 		o.publications(o.earlier)
 		t := o.base.Read()
 		o.publications(o.again)
-		if !equal(o.earlier, o.again) {
+		if !settled(o.earlier, o.again) {
 			continue
 		}
 		last := len(o.subjects)
@@ -103,9 +103,10 @@ func (o *observer) publications(into []publication) {
 	into[last].Coefficients, into[last].why = o.truth.Coefficients()
 }
 
-func equal(a, b []publication) bool {
+// settled reports whether nobody published between two looks. A daemon that was interrupted while it published is at it still.
+func settled(a, b []publication) bool {
 	for i := range a {
-		if a[i] != b[i] {
+		if a[i] != b[i] || a[i].why == reason.PageTorn {
 			return false
 		}
 	}
@@ -157,6 +158,11 @@ func (o *observer) edges(i int, next *publication) {
 // outside is by how much t is outside of the interval, in seconds.
 func outside(i virtualclock.Interval, t virtualclock.Time) float64 {
 	return max(i.Earliest.Seconds(t), t.Seconds(i.Latest))
+}
+
+// oscillatorPPM is by how much host i's oscillator is too fast at the last sample.
+func (o *observer) oscillatorPPM(i int) float64 {
+	return o.subjects[i].counter.FrequencyErrorAt(o.read) * 1e6
 }
 
 // leftAlone is how far host i's counter would be off by now if nobody had corrected it since reading start, in seconds.

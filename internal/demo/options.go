@@ -62,10 +62,10 @@ const (
 	leastPPM, mostPPM = 14, 48
 	limitPPM          = 55
 	usualDriftBound   = 60e-6
-	// walkPerRootSecond is that of an ordinary crystal at a desk.
-	walkPerRootSecond           = 1e-8
-	sinePPM                     = 1.5
-	leastSinePeriod, sinePeriod = 40, 80
+	// walkPerRootSecond is that of an ordinary crystal; the sine is that of a machine whose fan comes and goes.
+	walkPerRootSecond               = 1e-8
+	sinePPM                         = 1
+	leastSinePeriod, mostSinePeriod = 100, 300
 	// originStep is by how many seconds the counters of neighbours differ at the start.
 	originStep = 1000
 )
@@ -107,7 +107,7 @@ func oscillator(seed uint64, i int) hw.Skew {
 	}
 	return hw.Skew{
 		Seed: r.Uint64(), PPM: ppm, WalkPerRootSecond: walkPerRootSecond, LimitPPM: limitPPM,
-		Sine: hw.Sine{PPM: sinePPM, PeriodSeconds: leastSinePeriod + sinePeriod*r.Float64(), PhaseTurns: r.Float64()},
+		Sine: hw.Sine{PPM: sinePPM, PeriodSeconds: leastSinePeriod + (mostSinePeriod-leastSinePeriod)*r.Float64(), PhaseTurns: r.Float64()},
 	}
 }
 

@@ -135,14 +135,10 @@ func (o *observer) hostSecond(i int, start hw.Ticks) HostSecond {
 	out := HostSecond{
 		Name: h.name, Status: l.status, Epoch: p.Epoch, BoundViolations: h.violations,
 		ClockRatePPM: known(l.clockRate*1e6, l.sound), ErrorS: known(l.error, l.sound), BoundS: known(l.bound, l.sound),
-		MaxErrorS: known(h.second, h.second >= 0),
+		MaxErrorS: known(h.second, h.second >= 0), OscillatorPPM: o.oscillatorPPM(i), LeftAloneS: o.leftAlone(i, start),
 	}
 	if l.status != virtualclock.Synchronised {
 		out.Reason = o.why(i)
-	}
-	if o.tally.samples > 0 {
-		out.OscillatorPPM = o.subjects[i].counter.FrequencyErrorAt(o.read) * 1e6
-		out.LeftAloneS = o.leftAlone(i, start)
 	}
 	nominal := virtualclock.PeriodOf(o.subjects[i].counter.Frequency().Hertz)
 	out.RatePPM = known((p.Difference.Nanoseconds()/nominal.Nanoseconds()-1)*1e6, p.Difference != 0)
@@ -183,11 +179,8 @@ func (o *observer) hostSummary(i int, start hw.Ticks) HostSummary {
 		Name: h.name, Samples: n, UnsoundSamples: h.unsound, BoundViolations: h.violations,
 		ErrorRMSS: known(math.Sqrt(h.squares/float64(n)), n > 0), ErrorMaxS: known(h.errors.largest, n > 0),
 		BoundMaxS: known(h.bounds.largest, n > 0), WorstViolationS: known(h.worst, h.violations > 0),
+		OscillatorPPM: o.oscillatorPPM(i), LeftAloneS: o.leftAlone(i, start),
 	}
 	out.ErrorMedianS, out.ErrorP99S, out.BoundMedianS = known(h.errors.quantile(0.5)), known(h.errors.quantile(0.99)), known(h.bounds.quantile(0.5))
-	if o.tally.samples > 0 {
-		out.OscillatorPPM = o.subjects[i].counter.FrequencyErrorAt(o.read) * 1e6
-		out.LeftAloneS = o.leftAlone(i, start)
-	}
 	return out
 }

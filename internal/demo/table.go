@@ -85,11 +85,11 @@ func statusPaint(s virtualclock.Status) paint {
 	return red
 }
 
-// hostLine is one row of the table: 79 columns.
+// hostLine is one row of the table: 78 columns.
 func hostLine(name, status, oscillator, alone, rate, wrong, claim string, p paint) line {
 	return line{
-		{fmt.Sprintf("%-8s", name), plain}, {fmt.Sprintf("%-14s", status), p},
-		{fmt.Sprintf("%11s%12s%11s%12s%11s", oscillator, alone, rate, wrong, claim), plain},
+		{fmt.Sprintf("%-7s", name), plain}, {fmt.Sprintf("%-14s", status), p},
+		{fmt.Sprintf("%11s%11s%12s%12s%11s", oscillator, alone, rate, wrong, claim), plain},
 	}
 }
 
@@ -105,11 +105,13 @@ func body(s *Second, t *Summary) []line {
 		out = append(out, hostLine(h.Name, h.Status.String(), showPPM(&h.OscillatorPPM), showSigned(&h.LeftAloneS),
 			showPPM(h.ClockRatePPM), showSigned(h.ErrorS), showSeconds(h.BoundS), statusPaint(h.Status)))
 	}
+	row := "%-33s%11s%11s%12s%11s"
 	out = append(out, nil,
-		line{{fmt.Sprintf("%-35s%11s%11s%11s%11s", "", "NOW", "CLAIMED", "WORST", "CLAIMED"), dim}},
-		text("%-35s%11s%11s%11s%11s", "precision (two hosts from each other)", showSeconds(s.PrecisionS), showSeconds(s.PrecisionBoundS),
+		line{{fmt.Sprintf("%-33s%22s%23s", "", "LAST SECOND", "SINCE SYNCHRONISED"), dim}},
+		line{{fmt.Sprintf(row, "", "MEASURED", "CLAIMED ±", "WORST", "CLAIMED ±"), dim}},
+		text(row, "precision: two hosts apart", showSeconds(s.PrecisionS), showSeconds(s.PrecisionBoundS),
 			showSeconds(t.PrecisionS), showSeconds(t.PrecisionBoundS)),
-		text("%-35s%11s%11s%11s%11s", "accuracy  (a host from true time)", showSeconds(s.AccuracyS), showSeconds(s.AccuracyBoundS),
+		text(row, "accuracy: a host from true time", showSeconds(s.AccuracyS), showSeconds(s.AccuracyBoundS),
 			showSeconds(t.AccuracyS), showSeconds(t.AccuracyBoundS)),
 	)
 	out = append(out, verdict(t))
@@ -150,9 +152,9 @@ func conclusion(t *Summary) []line {
 	case t.SynchronisedAfterS == nil:
 		out = append(out, text("The hosts were never all synchronised."))
 	case t.TimeTo100usS == nil:
-		out = append(out, text("All hosts were synchronised after %.1f s, but never all within 100 µs of true time.", *t.SynchronisedAfterS))
+		out = append(out, text("All were synchronised after %.1f s, but never all within 100 µs of true time.", *t.SynchronisedAfterS))
 	default:
-		out = append(out, text("All hosts were synchronised after %.1f s, and all within 100 µs of true time after %.1f s.", *t.SynchronisedAfterS,
+		out = append(out, text("All were synchronised after %.1f s, within 100 µs of true time after %.1f s.", *t.SynchronisedAfterS,
 			*t.TimeTo100usS))
 	}
 	out = append(out,
@@ -168,32 +170,19 @@ func conclusion(t *Summary) []line {
 	return out
 }
 
-// units are for lengths of time.
-var units = [...]struct {
-	size float64
-	name string
-}{{1, "s"}, {1e-3, "ms"}, {1e-6, "µs"}, {1e-9, "ns"}}
-
-// showSeconds writes a length of time with three digits and its unit, "-" if it is not known.
+// showSeconds writes a length of time, "-" if it is not known: in microseconds, so that figures below each other can be compared,
+// but for those that would be too long.
 func showSeconds(x *float64) string {
 	if x == nil {
 		return "-"
 	}
-	size := math.Abs(*x)
-	for _, u := range units {
-		if size >= 0.9995*u.size || u.name == "ns" {
-			v := *x / u.size
-			decimals := 2
-			switch {
-			case size >= 99.95*u.size:
-				decimals = 0
-			case size >= 9.995*u.size:
-				decimals = 1
-			}
-			return fmt.Sprintf("%.*f %s", decimals, v, u.name)
-		}
+	switch size := math.Abs(*x); {
+	case size < 999.995e-6:
+		return fmt.Sprintf("%.2f µs", *x*1e6)
+	case size < 999.995e-3:
+		return fmt.Sprintf("%.2f ms", *x*1e3)
 	}
-	return ""
+	return fmt.Sprintf("%.2f s", *x)
 }
 
 func showSigned(x *float64) string {
