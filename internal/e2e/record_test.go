@@ -232,8 +232,9 @@ func TestTwoClientsAgree(t *testing.T) {
 func daemonOffset(t *testing.T, h *host, reader *virtualclock.Reader) (low, high float64) {
 	t.Helper()
 	before := h.source()
-	x := before
+	x, asked := before, int64(0)
 	testkit.WaitFor(t, patience, "another sample", func() bool {
+		asked = truth{}.now()
 		x = h.source()
 		return x.Samples > before.Samples
 	})
@@ -242,7 +243,7 @@ func daemonOffset(t *testing.T, h *host, reader *virtualclock.Reader) (low, high
 	}
 	s := truth{}.look(reader)
 	clock := s.reading.Time
-	// The clock is steered between the sample and this look, at no more than max_slew of the time that passed.
-	const slewed = 500e-6 * 0.1
+	// Between the daemon's answer and this look the clock may have been steered, by max_slew of the time at the most.
+	slewed := 500e-6 * float64(s.after-asked) * 1e-9
 	return *x.LowS + clock.Seconds(virtualclock.Unix(s.after, 0)) - slewed, *x.HighS + clock.Seconds(virtualclock.Unix(s.before, 0)) + slewed
 }
