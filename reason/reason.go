@@ -95,6 +95,22 @@ const (
 	StampOutOfOrder
 	StampOff
 
+	// The agreement of peers.
+	PeerSilent
+	PeerRestarted
+	PeerJoining
+	PeerRound
+	PeerMalformed
+	PeerEquivocates
+	PeerTooWide
+	PeerOutlier
+	TooFewPeers
+	ReadingsTooWide
+	AdjustmentLimit
+	TooManyLiars
+	RoundLate
+	GroupForming
+
 	// Count is the number of codes: the length of an array that counts them.
 	Count
 )
@@ -167,6 +183,20 @@ var table = [Count]entry{
 	StampMissing:         {"stamp_missing", "the kernel gave no stamp for this packet"},
 	StampOutOfOrder:      {"stamp_out_of_order", "the packet's stamp lies outside the time in which it can have been taken"},
 	StampOff:             {"stamp_off", "kernel packet stamps are switched off by the configuration"},
+	PeerSilent:           {"peer_silent", "nothing fresh is known of the peer: it was not heard or not measured"},
+	PeerRestarted:        {"peer_restarted", "the peer has restarted: what was measured of its counter before is void"},
+	PeerJoining:          {"peer_joining", "the peer is not yet in the group: its clock is not used"},
+	PeerRound:            {"peer_round", "the peer's clock of this round is not known: its state came too late, or it is in another round"},
+	PeerMalformed:        {"peer_malformed", "the peer's state is not one that a correct peer can have"},
+	PeerEquivocates:      {"peer_equivocates", "the peer has told two stories of one clock: it lies"},
+	PeerTooWide:          {"peer_too_wide", "the peer is measured with a larger error than the configured limit"},
+	PeerOutlier:          {"peer_outlier", "the peer's clock is proved to be farther off than that of a correct peer can be"},
+	TooFewPeers:          {"too_few_peers", "fewer peers are known than are needed to outvote the allowed number of liars"},
+	ReadingsTooWide:      {"readings_too_wide", "more peers than may be faulty are measured with a larger error than the configured limit"},
+	AdjustmentLimit:      {"adjustment_limit", "the group asks for a larger correction than a correct clock can need"},
+	TooManyLiars:         {"too_many_liars", "more peers than may be faulty are proved to be wrong, or this host's own clock is"},
+	RoundLate:            {"round_late", "the round was missed: the host was busy, paused or suspended"},
+	GroupForming:         {"group_forming", "the group has not agreed on a time yet"},
 }
 
 // String returns the stable name of the code, or "reason_N" for a code that this version does not know.
