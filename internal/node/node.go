@@ -43,6 +43,8 @@ type Node struct {
 	// recheck: a source has contradicted itself at recheckSince, and only readings newer than that count.
 	recheck      bool
 	recheckSince hw.Ticks
+	hastened     bool
+	hastenedAt   hw.Ticks
 	lastGood     hw.Ticks
 	heartbeat    hw.Ticks
 	wake         hw.Ticks

@@ -20,6 +20,8 @@ const (
 	denyRest   = 3600
 	rateFactor = 2
 	maxPoll    = 4096
+	// hastenRest is how many polls must pass before a self-contradiction may again make all sources be asked at once.
+	hastenRest = 4
 	// readySamples is how many samples a source must give before the clock is set by it; proofSamples how many consistent
 	// ones after it has contradicted itself.
 	readySamples = 3
@@ -143,7 +145,9 @@ func (n *Node) request(s *source, followUp bool) {
 	if n.set {
 		s.exchanger.SetPivot(n.clock.Time(n.now).UnixNano())
 	}
-	packet, sequence := s.exchanger.Request(n.rng, n.now, followUp, s.buffer[:0])
+	// A server remembers only the exchanges of clients that show, in every request, that they use interleaved mode.
+	interleaved := followUp || s.config.Interleaved && s.probesLeft > 0
+	packet, sequence := s.exchanger.Request(n.rng, n.now, interleaved, s.buffer[:0])
 	s.buffer = packet
 	s.followUp = followUp
 	s.waiting = true
@@ -293,21 +297,39 @@ func (n *Node) onKiss(s *source, code reason.Code) {
 	}
 }
 
-// onSelfContradiction: a sample contradicts what the same source proved before. Either the source or the counter is at fault;
-// until enough sources have spoken anew the clock's bound cannot be vouched for.
+// onSelfContradiction: a sample contradicts what the same source proved before. Either the source or the counter is at fault. Up to
+// f sources may be false, so that many explain themselves; all others are asked at once, and if the counter was at fault they
+// will contradict themselves too. Then, until enough of them have spoken anew, the clock's bound cannot be vouched for.
 func (n *Node) onSelfContradiction(s *source) {
 	known := s.suspectLeft > 0
 	s.suspectLeft = proofSamples
 	s.restarted = n.now
-	if known || !n.set || n.disrupted != reason.OK {
+	if known || !n.set || n.disrupted != reason.OK || n.recheck {
 		return
 	}
-	n.recheck, n.recheckSince = true, n.now
+	suspects := 0
 	for _, o := range n.sources {
-		if o.burstLeft = max(o.burstLeft, max(o.config.Burst, proofSamples+1)); o.denied {
+		if o.suspectLeft > 0 {
+			suspects++
+		}
+	}
+	if suspects > n.config.maxFalse() {
+		n.recheck, n.recheckSince = true, n.now
+	} else if n.hastened && n.raw.Elapsed(n.hastenedAt, n.now) < hastenRest*s.poll {
+		return // a source that jumps about may not make us jump
+	}
+	n.hastened, n.hastenedAt = true, n.now
+	for _, o := range n.sources {
+		if o.denied {
 			continue
 		}
-		o.nextPoll = earlier(o.nextPoll, n.now.Add(n.config.ticks(min(o.config.BurstSpacing, o.poll))))
+		wait := min(o.config.BurstSpacing, o.poll)
+		if n.recheck {
+			o.burstLeft = max(o.burstLeft, o.config.Burst, proofSamples+1)
+		} else {
+			wait = 0
+		}
+		o.nextPoll = earlier(o.nextPoll, n.now.Add(n.config.ticks(wait)))
 	}
 }
 

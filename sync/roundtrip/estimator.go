@@ -9,11 +9,13 @@ const (
 	// modelMemory is over how many samples the models compete, learnMemory over how many the delays are learnt.
 	modelMemory = 150
 	learnMemory = 1000
+	// outlierExcess is how many times longer above the least than the median a round trip may be and still be used.
+	outlierExcess = 10
 	// leastLog is the log-likelihood of what a model holds to be impossible.
 	leastLog = -50
 	walks    = 8
 	drifts   = 5
-	normals  = 6 // of the walks, once more with normal noise
+	normals  = 7 // of the walks, once more with normal noise
 	models   = walks + drifts + normals
 )
 
@@ -48,6 +50,11 @@ type estimator struct {
 	samples                     uint64
 	// late and early are the recent delays above the least, as the history has them.
 	late, early [onsetRecent]float64
+	// earlier holds the least delays of the path before this one; settling counts samples on a new one.
+	earlier  [2]float64
+	settling int
+	// outlier: the present round trip is so long that it says nothing but that something has happened to the path.
+	outlier bool
 	// delayMean and delayVariance are the round trip's, over the recent samples.
 	delayMean, delayVariance float64
 }
@@ -60,11 +67,11 @@ func (e *estimator) reset(rate, std float64) {
 		m.rate, m.p11, m.weight = rate, std*std, 1.0/models
 		switch {
 		case j < walks:
-			m.walk = square(2e-10 * math.Pow(3, float64(j)))
+			m.walk = square(8e-12 * math.Pow(4, float64(j)))
 		case j < walks+drifts:
 			m.walk, m.driftWalk = square(1e-9), square(1e-13*math.Pow(5, float64(j-walks)))
 		default:
-			m.normal, m.walk = true, square(2e-10*math.Pow(3, float64(j-walks-drifts)))
+			m.normal, m.walk = true, square(8e-12*math.Pow(4, float64(j-walks-drifts)))
 		}
 	}
 }
@@ -100,6 +107,12 @@ func (e *estimator) update(forward, backward, dt float64) {
 	}
 	offset, _, _, _ := e.at(dt)
 	e.learnPath(forward, backward, offset)
+	if e.outlier {
+		for j := range e.bank {
+			e.bank[j].predict(dt)
+		}
+		return
+	}
 	best, most := 0, math.Inf(-1)
 	for j := range e.bank {
 		m := &e.bank[j]
@@ -149,11 +162,21 @@ func (e *estimator) learnPath(forward, backward, offset float64) {
 	late, early := forward-offset-e.forwardLeast, offset-backward-e.backwardLeast
 	e.late[slot], e.early[slot] = late, early
 	settled := e.started && e.onset.count >= onsetRecent
+	typical := e.typical()
+	// What the counter's own rate and the stamps can do to a round trip is no change of path.
+	reach := 2*edgeReach*e.onset.doubt + 2e-4*delay + 5e-8
+	e.outlier = settled && delay > e.onset.least+reach+outlierExcess*typical
 	switch {
-	case settled && delay < e.forwardLeast+e.backwardLeast-2*edgeReach*e.onset.doubt-e.typical():
-		e.pathShorter(late, early)
-	case settled && e.onset.recentLeast(onsetRecent) > e.onset.least+2*edgeReach*e.onset.doubt+2*e.typical():
+	case settled && delay < e.forwardLeast+e.backwardLeast-reach-typical:
+		e.pathShorter(delay, late, early, reach+2*typical)
+	case settled && e.onset.steadilyAbove(e.onset.least+reach+2*typical, reach+4*typical):
 		e.pathLonger()
+		e.outlier = false
+	case e.settling > 0:
+		// On a new path the first delays were not the least: what they lacked is known for each direction.
+		e.settling--
+		e.forwardLeast += min(late, 0)
+		e.backwardLeast += min(early, 0)
 	}
 	e.onset.add(delay, e.density.origin)
 	if n := e.onset.count; e.samples <= 20 && (n < 4 || n%4 == 0) {
@@ -164,9 +187,18 @@ func (e *estimator) learnPath(forward, backward, offset float64) {
 	e.backwardLeast += change / 2
 }
 
-// pathShorter: this round trip is shorter than the least. The direction that is now too early by the history gives way.
-func (e *estimator) pathShorter(late, early float64) {
+// pathShorter: this round trip is shorter than the least. If it fits a path that is remembered, that is the path again; else the
+// direction that is now too early by the history gives way.
+func (e *estimator) pathShorter(delay, late, early, fit float64) {
 	e.onset.forget(0)
+	e.outlier = false
+	old := e.earlier
+	e.earlier = [2]float64{e.forwardLeast, e.backwardLeast}
+	if sum := old[0] + old[1]; sum > 0 && delay > sum-fit && delay < sum+2*fit {
+		e.forwardLeast, e.backwardLeast = old[0], old[1]
+		return
+	}
+	e.settling = onsetRecent
 	e.forwardLeast += min(late, 0)
 	e.backwardLeast += min(early, 0)
 }
@@ -178,6 +210,7 @@ func (e *estimator) pathLonger() {
 		late, early = min(late, e.late[i]), min(early, e.early[i])
 	}
 	e.onset.forget(onsetRecent)
+	e.earlier = [2]float64{e.forwardLeast, e.backwardLeast}
 	e.forwardLeast += max(late, 0)
 	e.backwardLeast += max(early, 0)
 	for i := range e.late {
@@ -186,12 +219,17 @@ func (e *estimator) pathLonger() {
 	}
 }
 
-// typical is the median of the remembered round trips above the least, halved: a typical one-way delay above the least.
+// typical is the median above the least of the remembered round trips; the newest ones, which may be of another path, do not
+// count once there are enough others.
 func (e *estimator) typical() float64 {
 	var d [32]float64
-	n := min(e.onset.count, len(d))
+	n, skip := min(e.onset.count, onsetMemory), 0
+	if n >= 2*onsetRecent {
+		skip = onsetRecent
+	}
+	n = min(n-skip, len(d))
 	for i := range n {
-		d[i] = e.onset.memory[(e.onset.count-1-i)%onsetMemory]
+		d[i] = e.onset.memory[(e.onset.count-1-skip-i)%onsetMemory]
 	}
 	insertionSort(d[:n])
 	return d[n/2] - d[0]

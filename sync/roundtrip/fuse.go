@@ -16,6 +16,7 @@ import (
 // infinite interval, which is never false; so n and f stay fixed whoever answers.
 type Fusion struct {
 	edges []float64
+	order []int
 }
 
 // MaxFalse is the default f for n sources: the most that n ≥ 2f+1 allows.
@@ -84,16 +85,24 @@ func (u *Fusion) judge(e *Estimate, readings []Reading, verdicts []Verdict) {
 	}
 }
 
-// combine weights the point estimates by their variances and keeps the result inside the interval.
+// outlierReach is how many standard deviations from the middle of all a source keeps about its full weight.
+const outlierReach = 3
+
+// combine weights the point estimates by their variances, and by how far they are from the median of all: a source that drags
+// its clock away inside its interval proves nothing false, but the others need not follow it. The result is kept inside the
+// interval.
 func (u *Fusion) combine(e *Estimate, readings []Reading, verdicts []Verdict) {
+	middle, doubt := u.median(readings, verdicts)
 	var weight, rateWeight float64
 	for i := range readings {
 		if verdicts[i].Reason != reason.OK {
 			continue
 		}
 		r := &readings[i]
-		w := 1 / max(r.OffsetStd*r.OffsetStd, 1e-24)
-		x := 1 / max(r.RateStd*r.RateStd, 1e-30)
+		variance := max(r.OffsetStd*r.OffsetStd, 1e-24)
+		off := 1 + square(r.Offset-middle)/(square(outlierReach)*(variance+doubt))
+		w := 1 / (variance * square(off))
+		x := 1 / (max(r.RateStd*r.RateStd, 1e-30) * square(off))
 		verdicts[i].Weight = w
 		weight += w
 		rateWeight += x
@@ -111,4 +120,25 @@ func (u *Fusion) combine(e *Estimate, readings []Reading, verdicts []Verdict) {
 	e.OffsetStd = math.Sqrt(1 / weight)
 	e.Rate /= rateWeight
 	e.RateStd = math.Sqrt(1 / rateWeight)
+}
+
+// median returns the median of the used offsets, each counted once, and its variance: that of the source or the two sources in
+// the middle.
+func (u *Fusion) median(readings []Reading, verdicts []Verdict) (offset, variance float64) {
+	u.order = u.order[:0]
+	for i := range readings {
+		if verdicts[i].Reason != reason.OK {
+			continue
+		}
+		u.order = append(u.order, i)
+		for j := len(u.order) - 1; j > 0 && readings[u.order[j]].Offset < readings[u.order[j-1]].Offset; j-- {
+			u.order[j], u.order[j-1] = u.order[j-1], u.order[j]
+		}
+	}
+	n := len(u.order)
+	if n == 0 {
+		return 0, 0
+	}
+	a, b := &readings[u.order[(n-1)/2]], &readings[u.order[n/2]]
+	return (a.Offset + b.Offset) / 2, (square(a.OffsetStd) + square(b.OffsetStd)) / 2
 }

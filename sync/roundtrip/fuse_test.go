@@ -125,6 +125,37 @@ func TestFuseNamesFalseticker(t *testing.T) {
 	}
 }
 
+// TestFuseDoesNotFollowADrag: one of four, which claims to know best, is 100 µs away inside its interval.
+func TestFuseDoesNotFollowADrag(t *testing.T) {
+	readings := make([]Reading, 4)
+	for i := range readings {
+		readings[i] = Reading{Low: -500e-6, High: 500e-6, Offset: float64(i) * 1e-6, OffsetStd: 3e-6, RateStd: 1e-7}
+	}
+	readings[3].Offset, readings[3].OffsetStd, readings[3].Rate = 100e-6, 1e-6, 1e-6
+	verdicts := make([]Verdict, 4)
+	var u Fusion
+	e := u.Fuse(0, readings, make([]reason.Code, 4), 1, verdicts)
+	if e.Offset < 0 || e.Offset > 3e-6 || e.Rate > 0.05e-6 {
+		t.Errorf("the estimate followed: %+v", e)
+	}
+	if w := verdicts[3].Weight; w > 0.02 {
+		t.Errorf("the one that drags has weight %g", w)
+	}
+}
+
+// TestFusePrefersTheBest: a good source among bad ones that agree with it within their noise keeps its weight.
+func TestFusePrefersTheBest(t *testing.T) {
+	readings := []Reading{
+		{Low: -1, High: 1, Offset: 0, OffsetStd: 1e-6, RateStd: 1e-8},
+		{Low: -1, High: 1, Offset: 900e-6, OffsetStd: 1e-3, RateStd: 1e-6}, {Low: -1, High: 1, Offset: 1500e-6, OffsetStd: 1e-3, RateStd: 1e-6},
+	}
+	verdicts := make([]Verdict, 3)
+	var u Fusion
+	if e := u.Fuse(0, readings, make([]reason.Code, 3), 1, verdicts); math.Abs(e.Offset) > 1e-6 || verdicts[0].Weight < 0.99 {
+		t.Errorf("%+v %+v", e, verdicts)
+	}
+}
+
 func TestFuseSaysWhy(t *testing.T) {
 	var u Fusion
 	verdicts := make([]Verdict, 2)

@@ -59,6 +59,22 @@ func (o *onset) recentLeast(n int) float64 {
 	return least
 }
 
+// steadilyAbove reports whether all of the newest onsetRecent round trips are above limit and half of them within spread of the
+// least of them: a new path, and neither congestion nor the last of the old path among the first of the new.
+func (o *onset) steadilyAbove(limit, spread float64) bool {
+	if o.count < onsetRecent {
+		return false
+	}
+	var d [onsetRecent]float64
+	for i := range d {
+		if d[i] = o.memory[(o.count-1-i)%onsetMemory]; d[i] <= limit {
+			return false
+		}
+	}
+	insertionSort(d[:])
+	return d[onsetRecent/2]-d[0] <= spread
+}
+
 func (o *onset) extrapolate() {
 	n := min(o.count, onsetMemory)
 	if n == 0 {
