@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"runtime"
+	"time"
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
@@ -79,11 +80,13 @@ func (v *view) now() (earliest, latest Time, epoch Epoch, status Status, why rea
 	return Unix(early, uint32(earlyFrac)), Unix(late, uint32(lateFrac)), Epoch(meta), Synchronised, reason.OK
 }
 
-// How long a reader waits for a writer that is at work, which takes it well below 1 µs: first spinning, then letting others run,
-// for a writer that was interrupted on this very processor.
+// How long a reader waits for a writer that is at work, which takes it well below 1 µs: first spinning; then letting others run, for
+// a writer that was interrupted on this very processor; then sleeping, for one that a busy machine keeps from running.
 const (
 	spins  = 2000
-	yields = 50
+	yields = 20
+	naps   = 30
+	nap    = 200 * time.Microsecond
 )
 
 // slow is now for all cases.
@@ -100,7 +103,7 @@ func (v *view) load(k *content) (c hw.Ticks, why reason.Code) {
 	if v.dead != reason.OK {
 		return 0, v.dead
 	}
-	for try := range spins + yields {
+	for try := range spins + yields + naps {
 		sequence := v.words.load(wordSequence)
 		if sequence == pageRetired {
 			return 0, reason.PageRetired
@@ -113,7 +116,10 @@ func (v *view) load(k *content) (c hw.Ticks, why reason.Code) {
 				return c, reason.OK
 			}
 		}
-		if try >= spins {
+		switch {
+		case try >= spins+yields:
+			time.Sleep(nap)
+		case try >= spins:
 			runtime.Gosched()
 		}
 	}

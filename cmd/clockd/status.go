@@ -62,7 +62,8 @@ func (a *app) showStatus(s *control.Status) {
 	}
 	if s.Server != nil {
 		listening := strings.Join(s.Server.Listening, ", ")
-		row("serving", "%s; %d requests, %d answers", firstOf(listening, "nowhere"), s.Server.Requests, s.Server.Answers)
+		row("serving", "%s; %d requests, %d answers (%d interleaved)", firstOf(listening, "nowhere"), s.Server.Requests, s.Server.Answers,
+			s.Server.InterleavedAnswers)
 	}
 	row("counter", "%s, drift bound %g ppm", s.Counter.Spec, s.Counter.DriftBoundPPM)
 	row("page", "%s", s.Page)

@@ -111,7 +111,8 @@ func (s *server) Addresses() []netip.AddrPort {
 func (s *server) status() *control.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := &control.Server{Listening: []string{}, Error: strings.Join(s.troubles, "; "), Requests: s.requests, Answers: s.answers, Rejected: s.rejected.Map()}
+	out := &control.Server{Listening: []string{}, Error: strings.Join(s.troubles, "; "), Requests: s.requests, Answers: s.answers,
+		InterleavedAnswers: s.responder.Stats().Interleaved, Rejected: s.rejected.Map()}
 	for _, a := range s.listening {
 		out.Listening = append(out.Listening, a.String())
 	}

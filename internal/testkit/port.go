@@ -58,6 +58,9 @@ func reserve(path string) (func(), error) {
 }
 
 func bindable(port int) bool {
+	// A child that is forked while the probe is open would keep the port busy.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4zero, Port: port})
 	if err != nil {
 		return false

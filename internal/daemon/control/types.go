@@ -142,10 +142,11 @@ type Server struct {
 	Listening []string `json:"listening"`
 	// Error says why an address is not listened on, "" if all are.
 	Error string `json:"error,omitempty"`
-	// Requests were received, Answers sent; Rejected counts the others by reason.
-	Requests uint64            `json:"requests"`
-	Answers  uint64            `json:"answers"`
-	Rejected map[string]uint64 `json:"rejected"`
+	// Requests were received, Answers sent, InterleavedAnswers of them in interleaved mode; Rejected counts the others by reason.
+	Requests           uint64            `json:"requests"`
+	Answers            uint64            `json:"answers"`
+	InterleavedAnswers uint64            `json:"interleaved_answers"`
+	Rejected           map[string]uint64 `json:"rejected"`
 }
 
 // Config says where the configuration came from.
