@@ -31,9 +31,11 @@ type server struct {
 	published bool
 	requests  uint64
 	answers   uint64
-	rejected  reason.Counts
-	listening []netip.AddrPort
-	troubles  []string
+	// interleaved is how many of the answers were in interleaved mode: the responder's own figure belongs to the server's goroutine.
+	interleaved uint64
+	rejected    reason.Counts
+	listening   []netip.AddrPort
+	troubles    []string
 	// wanted are the addresses of the configuration that are not listened on yet. It belongs to the loop.
 	wanted []netip.AddrPort
 	stamps hw.StampOptions
@@ -112,7 +114,7 @@ func (s *server) status() *control.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := &control.Server{Listening: []string{}, Error: strings.Join(s.troubles, "; "), Requests: s.requests, Answers: s.answers,
-		InterleavedAnswers: s.responder.Stats().Interleaved, Rejected: s.rejected.Map()}
+		InterleavedAnswers: s.interleaved, Rejected: s.rejected.Map()}
 	for _, a := range s.listening {
 		out.Listening = append(out.Listening, a.String())
 	}
@@ -171,6 +173,7 @@ func (s *server) respond(l *link, d *hw.Datagram) {
 	s.requests++
 	if sent {
 		s.answers++
+		s.interleaved = s.responder.Stats().Interleaved
 	}
 	if code != reason.OK {
 		s.rejected.Add(code)
