@@ -126,7 +126,7 @@ func (m *Master) serve(h *Host, slot int32) {
 	}
 	receive := m.time(w, l.Client, arrived, noise)
 	transmit := m.time(w, l.Client, stamped, noise)
-	m.fill(l, ntp.TimestampCeil(receive.UnixNano(), receive.Fraction()), ntp.TimestampFloor(transmit.UnixNano(), transmit.Fraction()))
+	m.fill(l, m.unique(l, ntp.TimestampCeil(receive.UnixNano(), receive.Fraction())), ntp.TimestampFloor(transmit.UnixNano(), transmit.Fraction()))
 	if m.Interleaved {
 		left := m.time(w, l.Client, leaves, noise)
 		m.saved[l.index] = savedAnswer{m.packet.Receive, ntp.TimestampFloor(left.UnixNano(), left.Fraction())}
@@ -135,6 +135,15 @@ func (m *Master) serve(h *Host, slot int32) {
 	q.answer = true
 	m.damage(l, q)
 	w.dispatch(slot, l.From, l.Client, leaves)
+}
+
+// unique makes two requests of a client that arrive at the same instant differ, by 0.2 ns: in interleaved mode the receive
+// timestamp is the name by which an answer is asked for again (RFC 9769 section 2).
+func (m *Master) unique(l *Link, receive ntp.Timestamp) ntp.Timestamp {
+	if s, ok := m.saved[l.index]; ok && s.receive == receive {
+		return receive + 1
+	}
+	return receive
 }
 
 // time is the master's clock at instant t.
