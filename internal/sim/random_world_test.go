@@ -213,7 +213,7 @@ func (m *worldMaker) scenario(t *testing.T) *Scenario {
 func TestRandomWorlds(t *testing.T) {
 	seed := testkit.Seed(t)
 	worlds := uint64(150)
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		worlds = 30
 	}
 	var checks, sound uint64
@@ -306,7 +306,7 @@ func TestScenariosKeepTheirWord(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if testing.Short() && s.Length > 20000 {
+			if (testing.Short() || raceDetector) && s.Length > 10000 {
 				t.Skip("long")
 			}
 			results, err := s.Run(1, nil)
@@ -334,7 +334,7 @@ func TestScenariosKeepTheirWord(t *testing.T) {
 // TestBesideTheOracle guards the published scenarios: the median of a few seeds stays near what the data allow. The limit is the
 // project's goal, 1.3 times the oracle's RMS.
 func TestBesideTheOracle(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		t.Skip("long")
 	}
 	for _, name := range []string{"lan_sw", "dc", "wan", "temp"} {
