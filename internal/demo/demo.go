@@ -23,8 +23,8 @@ const (
 // The error wraps ErrViolated if a claim was violated; then, and if a daemon failed, the daemons' logs are kept, and the Summary
 // or the error says where.
 func Run(ctx context.Context, o Options) (summary *Summary, err error) {
-	o, err = o.withDefaults()
-	if err != nil {
+	o = o.withDefaults()
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	choice, err := hw.Choose("auto")

@@ -236,11 +236,7 @@ func smallFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := Options{Hosts: 1, Out: &bytes.Buffer{}}.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := newFleet(o, counter)
+	f, err := newFleet(Options{Hosts: 1, Out: &bytes.Buffer{}}.withDefaults(), counter)
 	if err != nil {
 		t.Fatal(err)
 	}

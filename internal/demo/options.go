@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -70,8 +71,8 @@ const (
 	originStep = 1000
 )
 
-// withDefaults fills in what was left out and complains of what cannot be.
-func (o Options) withDefaults() (Options, error) {
+// withDefaults fills in what was left out.
+func (o Options) withDefaults() Options {
 	if o.Hosts == 0 {
 		o.Hosts = DefaultHosts
 	}
@@ -84,17 +85,22 @@ func (o Options) withDefaults() (Options, error) {
 	if o.oscillator == nil {
 		o.oscillator = func(i int) hw.Skew { return oscillator(o.Seed, i) }
 	}
+	return o
+}
+
+// Check complains of options that cannot be. It takes a 0 for what it says, not for a default.
+func (o Options) Check() error {
 	switch {
 	case o.Hosts < 1 || o.Hosts > MaxHosts:
-		return o, fmt.Errorf("demo: %d hosts cannot be played; ask for 1 to %d", o.Hosts, MaxHosts)
+		return fmt.Errorf("demo: %d hosts cannot be played; ask for 1 to %d", o.Hosts, MaxHosts)
 	case o.Poll < minPoll || o.Poll > maxPoll:
-		return o, fmt.Errorf("demo: a poll of %v is out of range; ask for %v to %v", o.Poll, minPoll, maxPoll)
+		return fmt.Errorf("demo: a poll of %v is out of range; ask for %v to %v", o.Poll, minPoll, maxPoll)
 	case o.For < 0:
-		return o, fmt.Errorf("demo: it cannot run for %v; ask for a positive time, or leave it out to run until Ctrl-C", o.For)
+		return fmt.Errorf("demo: it cannot run for %v; ask for a positive time, or leave it out to run until Ctrl-C", o.For)
 	case o.Out == nil:
-		return o, fmt.Errorf("demo: Options.Out must be set")
+		return errors.New("demo: Options.Out must be set")
 	}
-	return o, nil
+	return nil
 }
 
 // oscillator is host i's: neighbours err in opposite directions, so that clocks left alone would visibly part. Its Start and its
@@ -109,10 +115,4 @@ func oscillator(seed uint64, i int) hw.Skew {
 		Seed: r.Uint64(), PPM: ppm, WalkPerRootSecond: walkPerRootSecond, LimitPPM: limitPPM,
 		Sine: hw.Sine{PPM: sinePPM, PeriodSeconds: leastSinePeriod + (mostSinePeriod-leastSinePeriod)*r.Float64(), PhaseTurns: r.Float64()},
 	}
-}
-
-// Check complains of options that cannot be.
-func (o Options) Check() error {
-	_, err := o.withDefaults()
-	return err
 }

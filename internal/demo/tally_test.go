@@ -190,15 +190,18 @@ func TestOscillatorsAreThoseOfTheSeed(t *testing.T) {
 }
 
 func TestOptionsThatCannotBe(t *testing.T) {
-	out := &strings.Builder{}
-	for _, o := range []Options{
-		{Out: out, Hosts: -1}, {Out: out, Hosts: MaxHosts + 1}, {Out: out, Poll: 1}, {Out: out, Poll: 2 * maxPoll}, {Out: out, For: -1}, {},
-	} {
-		if o.Check() == nil {
-			t.Errorf("%+v was accepted", o)
-		}
+	good := Options{Out: &strings.Builder{}}.withDefaults()
+	if err := good.Check(); err != nil || good.Hosts != DefaultHosts || good.Poll != DefaultPoll {
+		t.Errorf("the defaults: %+v, %v", good, err)
 	}
-	if err := (Options{Out: out}).Check(); err != nil {
-		t.Error(err)
+	for name, spoil := range map[string]func(*Options){
+		"no hosts": func(o *Options) { o.Hosts = 0 }, "fewer": func(o *Options) { o.Hosts = -1 }, "many": func(o *Options) { o.Hosts = MaxHosts + 1 },
+		"no poll": func(o *Options) { o.Poll = 0 }, "fast": func(o *Options) { o.Poll = 1 }, "slow": func(o *Options) { o.Poll = 2 * maxPoll },
+		"ended before": func(o *Options) { o.For = -1 }, "mute": func(o *Options) { o.Out = nil },
+	} {
+		bad := good
+		if spoil(&bad); bad.Check() == nil {
+			t.Errorf("%s: accepted", name)
+		}
 	}
 }

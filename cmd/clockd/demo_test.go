@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/clockd/clockd/internal/testkit"
+)
+
+// demoApp is an app whose output goes into buffers.
+func demoApp() (a *app, stdout, stderr *bytes.Buffer) {
+	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+	return &app{version: "test", out: stdout, err: stderr, getenv: func(string) string { return "" }, uid: os.Geteuid()}, stdout, stderr
+}
+
+func TestDemoForScripts(t *testing.T) {
+	testkit.NoLeaks(t)
+	a, stdout, stderr := demoApp()
+	if code := execute(context.Background(), a, []string{"demo", "--for", "2s", "--hosts", "2", "--seed", "5", "--poll", "300ms", "--json"}); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
+	var last map[string]any
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{"kind": "summary", "mode": "external", "bound_violations": 0.0, "seed": 5.0, "poll_s": 0.3} {
+		if last[key] != want {
+			t.Errorf("%s is %v and not %v", key, last[key], want)
+		}
+	}
+	for _, key := range []string{"precision_s", "accuracy_s"} {
+		if x, ok := last[key].(float64); !ok || x <= 0 || x > 1 {
+			t.Errorf("%s is %v", key, last[key])
+		}
+	}
+	if hosts, ok := last["hosts"].([]any); !ok || len(hosts) != 2 {
+		t.Errorf("hosts: %v", last["hosts"])
+	}
+}
+
+func TestDemoRefusesWhatCannotBe(t *testing.T) {
+	for _, args := range [][]string{{"--hosts", "0"}, {"--hosts", "1000"}, {"--poll", "1ns"}, {"--poll", "0"}, {"--for", "-1s"}, {"--for", "soon"}, {"more"}} {
+		a, stdout, stderr := demoApp()
+		if code := execute(context.Background(), a, append([]string{"demo"}, args...)); code != exitUsage || stdout.Len() > 0 || stderr.Len() == 0 {
+			t.Errorf("%v: exit code %d, output %q, error %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+// TestDemoLeavesNothingBehind when its reader, or its terminal, goes away, or it is interrupted.
+func TestDemoLeavesNothingBehind(t *testing.T) {
+	program := t.TempDir() + "/clockd"
+	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, c := range []struct {
+		name   string
+		signal os.Signal
+		code   int
+	}{{"interrupted", os.Interrupt, exitOK}, {"terminated", syscall.SIGTERM, exitOK}, {"hung up", syscall.SIGHUP, exitOK}, {"reader gone", nil, exitError}} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "demo-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(dir) //nolint:errcheck // a clean-up
+			child := exec.Command(program, "demo", "--json", "--hosts", "1")
+			child.Env = append(os.Environ(), "TMPDIR="+dir)
+			var stderr bytes.Buffer
+			child.Stderr = &stderr
+			pipe, err := child.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer child.Process.Kill() //nolint:errcheck // it has ended if all went well
+			out := bufio.NewReader(pipe)
+			if _, err := out.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+			var rest bytes.Buffer
+			if c.signal == nil {
+				_ = pipe.Close()
+			} else {
+				if err := child.Process.Signal(c.signal); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := rest.ReadFrom(out); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(rest.String(), `"kind":"summary"`) {
+					t.Errorf("there is no summary: %s", &rest)
+				}
+			}
+			_ = child.Wait()
+			if code := child.ProcessState.ExitCode(); code != c.code || stderr.Len() > 0 {
+				t.Errorf("exit code %d, standard error %q", code, &stderr)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
