@@ -43,6 +43,18 @@ func NextExtension(raw []byte) (field Extension, rest []byte, ok bool) {
 	return Extension{binary.BigEndian.Uint16(raw), raw[extensionHeader:n:n]}, raw[n:], true
 }
 
+// WholeExtensions reports whether raw is a sequence of whole extension fields, or nothing, that a MAC can follow.
+func WholeExtensions(raw []byte) bool {
+	for len(raw) > 0 {
+		n := extensionLength(raw)
+		if n == 0 {
+			return false
+		}
+		raw = raw[n:]
+	}
+	return true
+}
+
 // AppendExtension appends a field with that body, padded with zeros to a legal length, to b. last says that no other field and
 // no MAC follow. The error is PacketTooLong if it can fit into no packet.
 func AppendExtension(b []byte, field uint16, body []byte, last bool) ([]byte, reason.Code) {

@@ -69,26 +69,6 @@ type Packet struct {
 	MAC        MAC
 }
 
-// The lengths of a MAC on the wire: none, a crypto-NAK, a key identifier with a digest of 16 or of 20 bytes.
-const (
-	macNone   = 0
-	macNAK    = 4
-	macShort  = 20
-	macLong   = 24
-	digestMax = macLong - macNAK
-)
-
-// MAC is the message authentication code at the end of a packet.
-type MAC struct {
-	// Length is 0 (there is none), 4 (crypto-NAK), 20 or 24, the key identifier's four bytes included.
-	Length uint8
-	KeyID  uint32
-	Digest [digestMax]byte
-}
-
-// CryptoNAK reports whether the server says that it could not verify the request's MAC (RFC 5905 section 7.5).
-func (m *MAC) CryptoNAK() bool { return m.Length == macNAK }
-
 // Decode reads a datagram into p without allocating. It looks at lengths only: version, mode and the fields' meaning are the
 // caller's business. If the result is not OK (PacketTooShort, PacketTooLong, PacketMalformed), p is undefined.
 func (p *Packet) Decode(b []byte) reason.Code {
@@ -129,8 +109,8 @@ func (p *Packet) decodeTail(tail []byte) reason.Code {
 		p.Extensions = tail[:n:n]
 	}
 	switch len(rest) {
-	case macNone:
-	case macNAK, macShort, macLong:
+	case 0:
+	case macNAK, MACShort, MACLong:
 		p.MAC.Length = uint8(len(rest))
 		p.MAC.KeyID = binary.BigEndian.Uint32(rest)
 		copy(p.MAC.Digest[:], rest[macNAK:])
@@ -155,9 +135,5 @@ func (p *Packet) Append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(p.Receive))
 	b = binary.BigEndian.AppendUint64(b, uint64(p.Transmit))
 	b = append(b, p.Extensions...)
-	if n := min(int(p.MAC.Length), macLong); n >= macNAK {
-		b = binary.BigEndian.AppendUint32(b, p.MAC.KeyID)
-		b = append(b, p.MAC.Digest[:n-macNAK]...)
-	}
-	return b
+	return p.MAC.Append(b)
 }
