@@ -32,8 +32,13 @@ type comparison struct {
 	chronyBase, chronySlope float64
 	ntpBase, ntpSlope       float64
 	at                      float64
-	// The newest exchange, for the interleaved answer that tells its T3.
+	last                    pending
+}
+
+// pending is the newest exchange: the next answer may tell when its own really left. added: it counts as a sample already.
+type pending struct {
 	t1, t2, t4 float64
+	added      bool
 }
 
 // reading is one sample: seconds of the client's counter, offset of the server from it, round-trip delay and the server's claims.
@@ -43,6 +48,26 @@ type reading struct{ x, offset, delay, root float64 }
 type line struct {
 	x0, offset, rate   float64
 	offsetStd, rateStd float64
+}
+
+// forget drops all samples, as after a disruption of the counter.
+func (c *comparison) forget() {
+	c.samples, c.order, c.last = c.samples[:0], c.order[:0], pending{}
+}
+
+// add takes a sample, in the place of the newest one if that is only known better now.
+func (c *comparison) add(r reading, again bool) {
+	n := len(c.samples)
+	if again && n > 0 {
+		c.samples[n-1] = r
+		return
+	}
+	if n == regressionWindows[len(regressionWindows)-1] {
+		copy(c.samples, c.samples[1:])
+		c.samples = c.samples[:n-1]
+	}
+	c.samples = append(c.samples, r)
+	c.number++
 }
 
 func sampleOf(t1, t2, t3, t4, root float64) reading {
@@ -62,21 +87,18 @@ func (c *comparison) take(h *Host, m *message) {
 	}
 	t2, t3 := h.sinceEpoch(p.Receive), h.sinceEpoch(p.Transmit)
 	root := p.RootDelay.Seconds()/2 + p.RootDispersion.Seconds() + math.Ldexp(1, int(p.Precision))
+	x := pending{t1: h.seconds(m.exchange.depart.At), t2: t2, t4: h.seconds(m.exchange.arrive.At)}
 	if t2-t3 > 2*math.Ldexp(1, int(p.Precision)) {
 		// Interleaved: the transmit timestamp is when the answer before really left.
-		if n := len(c.samples); n > 0 && c.t2 <= t3 {
-			c.samples[n-1] = sampleOf(c.t1, c.t2, t3, c.t4, root)
+		if last := &c.last; last.t4 != 0 && last.t2 <= t3 {
+			c.add(sampleOf(last.t1, last.t2, t3, last.t4, root), last.added)
+			c.at = last.t4
 		}
 	} else {
-		t3 = max(t3, t2)
-		if n := regressionWindows[len(regressionWindows)-1]; len(c.samples) == n {
-			copy(c.samples, c.samples[1:])
-			c.samples = c.samples[:n-1]
-		}
-		c.t1, c.t2, c.t4 = h.seconds(m.exchange.depart.At), t2, h.seconds(m.exchange.arrive.At)
-		c.samples = append(c.samples, sampleOf(c.t1, t2, t3, c.t4, root))
-		c.number++
+		c.add(sampleOf(x.t1, t2, max(t3, t2), x.t4, root), false)
+		c.at, x.added = x.t4, true
 	}
+	c.last = x
 	held := len(c.samples)
 	if held == 0 {
 		return
@@ -87,7 +109,6 @@ func (c *comparison) take(h *Host, m *message) {
 		shortest, typical := c.delays(n)
 		c.lines[i] = regress(c.samples[held-n:], shortest, typical)
 	}
-	c.at = c.t4
 	c.chronyFigures(h.drift())
 	c.ntpFigures(h.drift())
 }

@@ -149,7 +149,7 @@ func (h *Host) Step(e node.Event) error {
 	if e.Kind == node.EventDisruption {
 		// The reference estimators are told as well.
 		for _, l := range h.links {
-			l.comparison.samples = l.comparison.samples[:0]
+			l.comparison.forget()
 		}
 	}
 	if h.Published && e.Kind != node.EventDisruption {

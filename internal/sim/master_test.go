@@ -96,6 +96,10 @@ func TestInterleavedMode(t *testing.T) {
 		if offered && e > 2e-6 || !offered && e < 50e-6 {
 			t.Errorf("offered %t: the clock is %g s off", offered, e)
 		}
+		// The reference estimator understands both modes as well.
+		if r := x.client.Result().RegressionRMS; offered && !(r < 20e-6) || !offered && !(r > 50e-6 && r < 200e-6) {
+			t.Errorf("offered %t: the regression is %g s off", offered, float64(r))
+		}
 	}
 }
 

@@ -322,6 +322,9 @@ func TestScenariosKeepTheirWord(t *testing.T) {
 				if !(r.SoundFraction > 0.8) {
 					t.Errorf("%s has a bound in only %g of the time", r.Client, float64(r.SoundFraction))
 				}
+				if s.AssumptionsHold && !(r.RegressionRMS < 10e-3) {
+					t.Errorf("%s: the reference estimator is %g s off", r.Client, float64(r.RegressionRMS))
+				}
 				noticed = noticed || r.BoundViolations > 0 || r.Reasons["source sample_empty_interval"] > 0 || r.Reasons["clock no_majority"] > 0
 			}
 			if !s.AssumptionsHold && !noticed {
