@@ -71,7 +71,7 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer os.RemoveAll(dir) //nolint:errcheck // a clean-up
+			defer os.RemoveAll(dir)
 			child := exec.Command(program, "demo", "--json", "--hosts", "1")
 			child.Env = append(os.Environ(), "TMPDIR="+dir)
 			var stderr bytes.Buffer
@@ -83,7 +83,7 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 			if err := child.Start(); err != nil {
 				t.Fatal(err)
 			}
-			defer child.Process.Kill() //nolint:errcheck // it has ended if all went well
+			defer child.Process.Kill()
 			out := bufio.NewReader(pipe)
 			if _, err := out.ReadString('\n'); err != nil {
 				t.Fatal(err)
