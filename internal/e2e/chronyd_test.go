@@ -273,7 +273,7 @@ func TestFalsetickerIsNamed(t *testing.T) {
 	for range 3 {
 		sections = append(sections, fastSource(chronyServer(t, 1).Address()))
 	}
-	liar := shifted(t, chronyServer(t, 1).Address(), 50*time.Millisecond)
+	liar := testkit.ShiftProxy(t, chronyServer(t, 1).Address(), 50*time.Millisecond)
 	h := newHost(t)
 	h.configure(append(sections, fastSource(liar.Address()))...)
 	h.run()
@@ -319,7 +319,7 @@ func TestHonestServerTurnsLiar(t *testing.T) {
 	for range 3 {
 		sections = append(sections, fastSource(chronyServer(t, 1).Address()))
 	}
-	liar := shifted(t, chronyServer(t, 1).Address(), 0)
+	liar := testkit.ShiftProxy(t, chronyServer(t, 1).Address(), 0)
 	h := newHost(t)
 	h.configure(append(sections, fastSource(liar.Address()))...)
 	h.run()

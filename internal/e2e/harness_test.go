@@ -294,13 +294,6 @@ func chronyServerAt(t *testing.T, address string, stratum int) *testkit.Chronyd 
 	return testkit.StartChronyd(t, testkit.ChronyOptions{LocalStratum: stratum, Address: at.Addr(), Port: int(at.Port())})
 }
 
-// shifted is testkit.ShiftProxy, with a port that is really free.
-func shifted(t *testing.T, upstream string, shift time.Duration) (p *testkit.Proxy) {
-	t.Helper()
-	unforked(func() { p = testkit.ShiftProxy(t, upstream, shift) })
-	return p
-}
-
 // loopback returns 127.0.0.n.
 func loopback(n byte) netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, n}) }
 
@@ -317,15 +310,5 @@ func mustParse(t *testing.T, address string) netip.AddrPort {
 // freeAddress returns an address on 127.0.0.n that nobody uses.
 func freeAddress(t *testing.T, n byte) string {
 	t.Helper()
-	port := 0
-	unforked(func() { port = testkit.FreeUDPPort(t) })
-	return netip.AddrPortFrom(loopback(n), uint16(port)).String()
-}
-
-// unforked calls f while no test starts a process. Whether a port is free is tried by listening on it; a child that is being
-// started meanwhile would inherit that socket until it runs its program, and the port would be busy a little longer.
-func unforked(f func()) {
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	f()
+	return netip.AddrPortFrom(loopback(n), uint16(testkit.FreeUDPPort(t))).String()
 }

@@ -167,7 +167,7 @@ func TestRecordOfAKilledDaemonReplays(t *testing.T) {
 func TestQuery(t *testing.T) {
 	t.Parallel()
 	server := chronyServer(t, 3)
-	liar := shifted(t, server.Address(), -1500*time.Millisecond)
+	liar := testkit.ShiftProxy(t, server.Address(), -1500*time.Millisecond)
 	dead := freeAddress(t, 1)
 	h := newHost(t)
 	var report query.Report
@@ -200,7 +200,7 @@ func TestQuery(t *testing.T) {
 func TestTwoClientsAgree(t *testing.T) {
 	t.Parallel()
 	const shift = 1234567 * time.Microsecond
-	server := shifted(t, chronyServer(t, 1).Address(), shift)
+	server := testkit.ShiftProxy(t, chronyServer(t, 1).Address(), shift)
 	h := newHost(t)
 	h.configure(strings.Replace(fastSource(server.Address()), "100ms", "20ms", 1))
 	h.run()

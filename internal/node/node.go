@@ -45,10 +45,16 @@ type Node struct {
 	recheckSince hw.Ticks
 	hastened     bool
 	hastenedAt   hw.Ticks
-	lastGood     hw.Ticks
-	heartbeat    hw.Ticks
-	wake         hw.Ticks
-	wakeSet      bool
+	// contradictions are the readings of the latest ones, newest first.
+	contradictions     [contradictionPatience]hw.Ticks
+	contradictionCount int
+	// exceeding: the measured rate has been beyond the drift bound since exceedingSince.
+	exceeding      bool
+	exceedingSince hw.Ticks
+	lastGood       hw.Ticks
+	heartbeat      hw.Ticks
+	wake           hw.Ticks
+	wakeSet        bool
 
 	status      virtualclock.Status
 	reason      reason.Code
@@ -276,11 +282,13 @@ func (n *Node) update() {
 	}
 	n.recheck = false
 	if code := n.hold(); code != reason.OK {
+		n.noteContradiction()
 		n.disrupt(code)
 		n.update() // by those sources, if any, that have already begun anew
 		return
 	}
 	n.lastGood = n.freshest()
+	n.watchDrift()
 	switch {
 	case n.set:
 		target := n.raw.At(n.now).AddSeconds(n.estimate.Offset)
@@ -306,10 +314,7 @@ func (n *Node) fuse() {
 	}
 	n.estimate = n.fusion.Fuse(n.now, n.readings, n.codes, n.config.maxFalse(), n.verdicts)
 	for i, s := range n.sources {
-		if v := n.verdicts[i]; v.Reason != s.lastVerdict {
-			s.lastVerdict = v.Reason
-			n.report(Report{Topic: "source", Source: v.Source, Reason: v.Reason, Value: v.Distance})
-		}
+		n.tell(s, n.verdicts[i].Reason, n.verdicts[i].Distance)
 	}
 }
 
@@ -405,9 +410,5 @@ func (n *Node) reanchor() {
 
 // window is the time in seconds over which a correction is amortised: a quarter of the fastest poll, from 0.25 s to 8 s.
 func (n *Node) window() float64 {
-	w := 32.0
-	for _, s := range n.sources {
-		w = min(w, s.poll)
-	}
-	return min(max(w/4, 0.25), 8)
+	return min(max(n.fastestPoll()/4, 0.25), 8)
 }

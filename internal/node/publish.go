@@ -32,9 +32,13 @@ func (n *Node) judge() (virtualclock.Status, reason.Code) {
 	case n.disrupted != reason.OK:
 		return virtualclock.Disrupted, n.disrupted
 	case !n.set && n.estimate.Reason == reason.OK:
-		return virtualclock.Unsynchronised, reason.NeverSynchronised
+		return virtualclock.Unsynchronised, n.commonTrouble()
 	case !n.set:
 		return virtualclock.Unsynchronised, n.estimate.Reason
+	case n.driftExceeded():
+		return virtualclock.Unsynchronised, reason.DriftExceeded
+	case n.contradicted():
+		return virtualclock.Unsynchronised, reason.Contradiction
 	case n.recheck:
 		return virtualclock.Unsynchronised, reason.SampleEmptyInterval
 	case n.estimate.Reason == reason.NoMajority:
@@ -45,6 +49,84 @@ func (n *Node) judge() (virtualclock.Status, reason.Code) {
 		return virtualclock.Holdover, reason.Stale
 	}
 	return virtualclock.Synchronised, reason.OK
+}
+
+// commonTrouble is why the clock was never set: what all sources suffer from, if it is the same.
+func (n *Node) commonTrouble() reason.Code {
+	common := reason.OK
+	for i, s := range n.sources {
+		r := s.filter.Reading(n.now)
+		if c := n.code(s, &r); i == 0 {
+			common = c
+		} else if c != common {
+			return reason.NeverSynchronised
+		}
+	}
+	if common == reason.OK || common == reason.SourceWaiting {
+		return reason.NeverSynchronised
+	}
+	return common
+}
+
+const (
+	// driftStds is by how many standard deviations the measured rate must be beyond the drift bound to be an excess.
+	driftStds = 5
+	// driftProof is how many half-widths the excess must add up to. A server that slews within its own stated error moves at most
+	// two; only an oscillator, or a server that lies, moves on.
+	driftProof = 4
+)
+
+// driftExcess is by how much the measured rate is beyond the drift bound.
+func (n *Node) driftExcess() float64 {
+	e := &n.estimate
+	return math.Abs(e.Rate) - driftStds*e.RateStd - n.config.drift()
+}
+
+// watchDrift remembers since when the rate has been beyond the drift bound.
+func (n *Node) watchDrift() {
+	switch {
+	case n.driftExcess() <= 0:
+		n.exceeding = false
+	case !n.exceeding:
+		n.exceeding, n.exceedingSince = true, n.now
+	}
+}
+
+// driftExceeded: the bound rests on the drift bound, and the oscillator is seen not to keep it.
+func (n *Node) driftExceeded() bool {
+	return n.exceeding && n.driftExcess()*n.raw.Elapsed(n.exceedingSince, n.now) > driftProof*n.width(n.now)
+}
+
+// A clock that is contradicted patience times within memory polls does not keep what it assumes: it is not believed until it was
+// not contradicted for as long.
+const (
+	contradictionPatience = 3
+	contradictionMemory   = 32
+)
+
+// noteContradiction remembers when.
+func (n *Node) noteContradiction() {
+	copy(n.contradictions[1:], n.contradictions[:])
+	n.contradictions[0] = n.now
+	n.contradictionCount = min(n.contradictionCount+1, contradictionPatience)
+}
+
+func (n *Node) contradicted() bool {
+	if n.contradictionCount < contradictionPatience {
+		return false
+	}
+	span := contradictionMemory * n.fastestPoll()
+	newest, oldest := n.contradictions[0], n.contradictions[contradictionPatience-1]
+	return n.raw.Elapsed(oldest, newest) < span && n.raw.Elapsed(newest, n.now) < span
+}
+
+// fastestPoll is the shortest present poll interval, in seconds; +Inf without sources.
+func (n *Node) fastestPoll() float64 {
+	fastest := math.Inf(1)
+	for _, s := range n.sources {
+		fastest = min(fastest, s.poll)
+	}
+	return fastest
 }
 
 // staleAt is the reading after which the last good sample is too old.
@@ -123,6 +205,7 @@ func (n *Node) setDeadlines(status virtualclock.Status) {
 // setServer says what the node's answers as an NTP server may claim.
 func (n *Node) setServer(status virtualclock.Status) {
 	p := &n.publication.Server
+	previous := *p
 	p.Stratum, p.Leap, p.ReferenceID, p.RootDelay = 0, 3, 0, 0
 	p.ReferenceTime = n.clock.Time(n.lastGood)
 	if n.reference() {
@@ -134,7 +217,9 @@ func (n *Node) setServer(status virtualclock.Status) {
 		return
 	}
 	best := n.best()
-	if best < 0 {
+	if best < 0 { // its sources were taken away: the clock goes on, on what they proved
+		*p = previous
+		p.RootDelay = min(p.RootDelay, n.width(n.now))
 		return
 	}
 	s := n.sources[best]

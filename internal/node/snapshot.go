@@ -102,11 +102,8 @@ func (n *Node) sourceStatus(i int, s *source, now hw.Ticks) SourceStatus {
 		}
 		x.Distance, x.Weight = v.Distance, v.Weight
 	}
-	if x.Reason == reason.OK && s.reach == 0 {
-		x.Reason = reason.SourceUnreachable
-		if s.down != reason.OK {
-			x.Reason = s.down
-		}
+	if x.Reason == reason.OK && s.down != reason.OK && n.raw.Elapsed(s.sampledAt, now) > 2*s.poll {
+		x.Reason = s.down
 	}
 	return x
 }

@@ -20,6 +20,10 @@ const (
 	denyRest   = 3600
 	rateFactor = 2
 	maxPoll    = 4096
+	// quietPolls is for how many polls a falseticker must be good before people are told.
+	quietPolls = 16
+	// quickRetries is how many lost requests in a row are made good at once.
+	quickRetries = 2
 	// hastenRest is how many polls must pass before a self-contradiction may again make all sources be asked at once.
 	hastenRest = 4
 	// readySamples is how many samples a source must give before the clock is set by it; proofSamples how many consistent
@@ -57,7 +61,11 @@ type source struct {
 	suspectLeft  int // samples until a source that contradicted itself counts again
 	restarted    hw.Ticks
 	down         reason.Code // why nothing comes from it, when that is known
-	lastVerdict  reason.Code
+	heard        reason.Code // what came instead of an answer to the present request
+	told         reason.Code // the last verdict that was reported
+	badAt        hw.Ticks    // when a verdict was last bad
+	retries      int         // quick retries of the present poll
+	retrying     bool        // the next request is one
 	sampled      bool
 	sampledAt    hw.Ticks
 	transmitKind hw.StampKind
@@ -116,8 +124,10 @@ func (n *Node) onTimer(s *source) {
 	if s.waiting {
 		n.giveUp(s)
 	}
-	s.denied = false
-	s.followUpDue = false
+	if !s.retrying {
+		s.retries = 0
+	}
+	s.denied, s.followUpDue, s.retrying = false, false, false
 	interval := s.poll
 	if s.burstLeft > 0 {
 		s.burstLeft--
@@ -135,10 +145,37 @@ func (n *Node) giveUp(s *source) {
 	if s.followUp {
 		return
 	}
-	if s.down == reason.OK {
-		s.down = reason.SourceUnreachable
+	if s.down == reason.OK || s.down == reason.SourceUnreachable {
+		// What came instead of an answer tells more than that none came.
+		if s.down = s.heard; s.heard == reason.OK {
+			s.down = reason.SourceUnreachable
+		}
 	}
-	n.reject(s, s.down)
+	if s.heard != reason.OK {
+		n.reject(s, reason.SourceUnreachable) // what was heard is counted already
+	} else {
+		n.reject(s, s.down)
+	}
+	n.tell(s, s.down, 0)
+	if s.retries < quickRetries && s.reach != 0 {
+		s.retries++
+		s.retrying = true
+		s.nextPoll = earlier(s.nextPoll, n.now.Add(n.config.ticks(s.config.BurstSpacing)))
+	}
+}
+
+// tell reports a verdict on a source when it changes. A source that comes good again must stay so for a while first: one at the
+// edge of the proved interval would fill the log.
+func (n *Node) tell(s *source, code reason.Code, distance float64) {
+	if code != reason.OK {
+		s.badAt = n.now
+	} else if s.told == reason.SourceFalseticker && n.raw.Elapsed(s.badAt, n.now) < quietPolls*s.poll {
+		return
+	}
+	if code != s.told {
+		s.told = code
+		n.report(Report{Topic: "source", Source: s.config.ID, Reason: code, Value: distance})
+	}
 }
 
 func (n *Node) request(s *source, followUp bool) {
@@ -150,7 +187,7 @@ func (n *Node) request(s *source, followUp bool) {
 	packet, sequence := s.exchanger.Request(n.rng, n.now, interleaved, s.buffer[:0])
 	s.buffer = packet
 	s.followUp = followUp
-	s.waiting = true
+	s.waiting, s.heard = true, reason.OK
 	s.deadline = n.now.Add(n.config.ticks(s.config.Timeout))
 	s.sent++
 	n.act(Action{Kind: ActionSend, Source: s.config.ID, Sequence: sequence, Packet: packet})
@@ -169,6 +206,14 @@ func (n *Node) onPacket(s *source, e *Event) {
 	s.waiting = s.outstanding()
 	if code != reason.OK {
 		n.reject(s, code)
+		switch code {
+		case reason.PacketDuplicate, reason.PacketUnsolicited:
+		case reason.PacketLate, reason.SampleStamp:
+			s.down = code
+			n.tell(s, code, 0)
+		default:
+			s.heard = code
+		}
 		n.onKiss(s, code)
 		return
 	}
@@ -229,10 +274,13 @@ func (n *Node) onSample(s *source, sample *roundtrip.Sample) (accepted bool) {
 	if sample.Stratum > 1 && slices.Contains(n.config.OwnReferenceIDs, sample.ReferenceID) {
 		n.reject(s, reason.ServerLoop)
 		s.down = reason.ServerLoop
+		n.tell(s, s.down, 0)
 		return false
 	}
 	if sample.ServerError > s.config.MaxServerError {
 		n.reject(s, reason.ServerRootDistance)
+		s.down = reason.ServerRootDistance
+		n.tell(s, s.down, sample.ServerError)
 		return false
 	}
 	// Where a more precise sample of the same exchange is on its way, this one only narrows the interval.
@@ -289,11 +337,15 @@ func (n *Node) onKiss(s *source, code reason.Code) {
 		s.leastPoll = s.poll
 		s.burstLeft, s.probesLeft, s.probeRest = 0, 0, interleaveRest
 		s.nextPoll = later(s.nextPoll, n.now.Add(n.config.ticks(s.poll)))
+		n.tell(s, code, 0)
 	case reason.KissDeny:
 		s.denied, s.burstLeft, s.followUpDue = true, 0, false
-		s.nextPoll = n.now.Add(n.config.ticks(denyRest))
-	case reason.ServerUnsynchronised, reason.ServerStratum, reason.ServerLoop, reason.KissOther:
 		s.down = code
+		s.nextPoll = n.now.Add(n.config.ticks(denyRest))
+		n.tell(s, code, 0)
+	case reason.ServerUnsynchronised, reason.ServerStratum, reason.KissOther:
+		s.down = code
+		n.tell(s, code, 0)
 	}
 }
 
@@ -320,8 +372,8 @@ func (n *Node) onSelfContradiction(s *source) {
 	}
 	n.hastened, n.hastenedAt = true, n.now
 	for _, o := range n.sources {
-		if o.denied {
-			continue
+		if o.denied || o.waiting && o != s && !n.recheck {
+			continue // it will not be asked, or is being asked
 		}
 		wait := min(o.config.BurstSpacing, o.poll)
 		if n.recheck {
@@ -336,8 +388,6 @@ func (n *Node) onSelfContradiction(s *source) {
 // code says why the source takes no part in the fusion, or OK.
 func (n *Node) code(s *source, r *roundtrip.Reading) reason.Code {
 	switch {
-	case r.Samples == 0 && s.denied:
-		return reason.KissDeny
 	case r.Samples == 0 && s.down != reason.OK:
 		return s.down
 	case r.Samples == 0:

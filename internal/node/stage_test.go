@@ -54,6 +54,7 @@ type server struct {
 	leap       uint8
 	stratum    uint8
 	wrongNonce bool
+	loss       float64
 	reference  uint32
 	requests   int
 	answered   []float64
@@ -148,7 +149,7 @@ func (s *stage) send(a Action) {
 	s.at(0, func() { s.step(Event{Kind: EventSent, Source: a.Source, Sequence: a.Sequence, Stamp: stamp}) })
 	v := s.servers[a.Source]
 	v.requests++
-	if v.dead {
+	if v.dead || s.rng.Float64() < v.loss {
 		return
 	}
 	s.at(v.delay+v.queue*s.rng.ExpFloat64(), func() {

@@ -319,7 +319,7 @@ func TestScenariosKeepTheirWord(t *testing.T) {
 				if s.AssumptionsHold && r.BoundViolations > 0 || r.Jumps > 0 {
 					t.Errorf("%s: %d of %d intervals are wrong, %d jumps; the first: %+v", r.Client, r.BoundViolations, r.BoundChecks, r.Jumps, r.FirstViolation)
 				}
-				if !(r.SoundFraction > 0.8) {
+				if s.AssumptionsHold && !(r.SoundFraction > 0.8) {
 					t.Errorf("%s has a bound in only %g of the time", r.Client, float64(r.SoundFraction))
 				}
 				if s.AssumptionsHold && !(r.RegressionRMS < 10e-3) {

@@ -260,7 +260,7 @@ func (e *estimator) measure(m *model, forward, backward, dt float64) float64 {
 		m.p00 += square(miss)
 		if dt > 0 {
 			m.p01 += square(miss) / dt
-			m.p11 += square(miss / dt)
+			m.p11 += 2 * square(miss/dt) // when in dt it changed is not known, nor by how much then
 		}
 		std = math.Sqrt(m.p00)
 		from, to = max(low, m.offset-gridReach*std), min(high, m.offset+gridReach*std)
