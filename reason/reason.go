@@ -60,6 +60,7 @@ const (
 	NeverSynchronised
 	Stale
 	ConfigRefused
+	DriftExceeded
 	WanderExceeded
 
 	// Disruptions of the hardware counter or of the host.
@@ -78,6 +79,8 @@ const (
 	RequestDenied
 	RequestRate
 	RequestSend
+	RequestAuthentication
+	RequestUnauthenticated
 
 	// The shared page.
 	PageMissing
@@ -156,6 +159,7 @@ var table = [Count]entry{
 	Contradiction:        {"contradiction", "the sources contradict what they proved before: an assumption was broken"},
 	NeverSynchronised:    {"never_synchronised", "the clock has not been synchronised since it started"},
 	ConfigRefused:        {"config_refused", "the new configuration is not usable; the old one stays"},
+	DriftExceeded:        {"drift_exceeded", "the oscillator is measured to be further from its nominal frequency than the configured drift bound"},
 	WanderExceeded:       {"wander_exceeded", "the oscillator's rate has changed by more than the configured wander bound"},
 	Stale:                {"stale", "no new sample for longer than the holdover limit"},
 	CounterBackwards:     {"counter_backwards", "the hardware counter went backwards"},
@@ -197,6 +201,9 @@ var table = [Count]entry{
 	TooManyLiars:         {"too_many_liars", "more peers than may be faulty are proved to be wrong, or this host's own clock is"},
 	RoundLate:            {"round_late", "the round was missed: the host was busy, paused or suspended"},
 	GroupForming:         {"group_forming", "the group has not agreed on a time yet"},
+
+	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
+	RequestUnauthenticated: {"request_unauthenticated", "the request has no MAC, and its sender must have one"},
 }
 
 // String returns the stable name of the code, or "reason_N" for a code that this version does not know.
