@@ -97,9 +97,9 @@ func (f *fleet) newHost(i int) (*host, error) {
 	}
 	h.counter, h.config = h.skewed, f.config(h.name)
 	h.config.Counter.DriftBound = config.Ratio(f.options.driftBound)
-	poll := config.Duration(f.options.Poll)
+	poll, master := config.Duration(f.options.Poll), f.options.through(f.master.address)
 	h.config.Source = []config.Source{{
-		Address: config.Address{Host: f.master.address.Addr().String(), Port: f.master.address.Port()},
+		Address: config.Address{Host: master.Addr().String(), Port: master.Port()},
 		Poll:    poll, Burst: 4, BurstSpacing: min(poll, config.Duration(firstRequests)),
 		Timeout: config.Duration(answerWithin), Interleaved: true, MaxError: config.Duration(answerWithin),
 	}}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"github.com/clockd/clockd/hw"
@@ -45,9 +46,11 @@ type Options struct {
 	// Version is the program's.
 	Version string
 
-	// oscillator and driftBound, if set, replace the usual ones: for tests.
+	// oscillator and driftBound, if set, replace the usual ones; through gives another address at which the hosts find the
+	// master: for tests.
 	oscillator func(i int) hw.Skew
 	driftBound float64
+	through    func(master netip.AddrPort) netip.AddrPort
 }
 
 // Screen is a terminal.
@@ -81,6 +84,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.driftBound == 0 {
 		o.driftBound = usualDriftBound
+	}
+	if o.through == nil {
+		o.through = func(master netip.AddrPort) netip.AddrPort { return master }
 	}
 	if o.oscillator == nil {
 		o.oscillator = func(i int) hw.Skew { return oscillator(o.Seed, i) }
