@@ -20,6 +20,8 @@ type Model struct {
 	Period, Slew float64
 	// Lateness is how late a member may compute after its target clock reads kP, in seconds.
 	Lateness float64
+	// Radius is Δ of the egocentric average: how far from its own a member counts other clocks. 0: the least that is right, Π+ε.
+	Radius float64
 	// Honest: no member lies in fact (IntervalMidpoint, Midpoint and Average do better then, by observation, not by promise).
 	Honest bool
 	// External is the pull of masters, nil without.
@@ -90,7 +92,7 @@ func (m *Model) check() error {
 		return fmt.Errorf("agreement: %d members cannot tolerate %d liars with %v: at least 3f+1 = %d are needed",
 			m.Members, m.Faults, m.Algorithm, 3*m.Faults+1)
 	}
-	for _, x := range []float64{m.ReadingError, m.Drift, m.RateLimit, m.Slew, m.Lateness} {
+	for _, x := range []float64{m.ReadingError, m.Drift, m.RateLimit, m.Slew, m.Lateness, m.Radius} {
 		if !(x >= 0) || math.IsInf(x, 1) {
 			return fmt.Errorf("agreement: a figure of the model is negative, infinite or not a number: %+v", *m)
 		}
@@ -114,7 +116,8 @@ func (m *Model) check() error {
 //	δ = aΠ + 2ε + 4ρβ,  Π = δ + Γ,  Γ = 2ρP',  P' = (P+ε+Gc)/(1−ρ) + lateness
 //	π_v = Π + ε + Gc + 2ρβ (stepped)    π_v = Π + ε + Gc + 2ρ(W+β)/(1−ρ) (slewed over W)
 //
-// where Π is multiplied by 1+f/n in π_v for the egocentric average, which may leave the hull. With a pull, δ is the larger of the
+// The egocentric average has aΠ + 2ε = (f(Π+2Δ) + 2(n−f)ε)/n, that is (3f/n)Π + 2ε for Δ = Π+ε, and may leave the hull of the correct
+// clocks by (f·Δ + (n−f)ε)/n where the others leave it by ε: so that takes ε's place in π_v. With a pull, δ is the larger of the
 // internal one (while clamped) and (1−G)(aΠ+2ε) + G·S + 4ρβ, where S is how far two members' views of UTC may be apart.
 func Bounds(m Model) (Guarantee, error) {
 	if err := m.check(); err != nil {
@@ -133,24 +136,32 @@ func Bounds(m Model) (Guarantee, error) {
 		}
 		return (reading + g.Gamma + 4*rho*m.Lateness) / rest
 	}
-	g.Spread = fixed(g.Contraction, 2*eps)
-	outside := 0.0 // of the hull of the correct clocks, in parts of Π
-	if m.Algorithm == Egocentric {
-		outside = float64(m.Faults) / float64(m.Members)
+	share, reading, outward := g.Contraction, 2*eps, eps
+	part := float64(m.Faults) / float64(m.Members)
+	if m.Algorithm == Egocentric && m.Radius > 0 {
+		share, reading = part, 2*part*m.Radius+2*(1-part)*eps
 	}
+	g.Spread = fixed(share, reading)
 	if e := m.External; e != nil {
-		g.Spread = max(g.Spread, fixed((1-e.Gain)*g.Contraction, (1-e.Gain)*2*eps+e.Gain*e.apart(eps)))
-		if outward := eps + outside*g.Spread + rho*long; pull > outward {
-			g.Accuracy = e.Error + outward/e.Gain + rho*m.Slew
-		}
+		g.Spread = max(g.Spread, fixed((1-e.Gain)*share, (1-e.Gain)*reading+e.Gain*e.apart(eps)))
 	}
-	g.EnvelopeRate = rho + (eps+outside*g.Spread)/m.Period
+	if m.Algorithm == Egocentric {
+		radius := m.Radius
+		if radius == 0 {
+			radius = g.Spread + eps
+		}
+		outward = part*radius + (1-part)*eps
+	}
+	if e := m.External; e != nil && pull > outward+rho*long {
+		g.Accuracy = e.Error + (outward+rho*long)/e.Gain + rho*m.Slew
+	}
+	g.EnvelopeRate = rho + outward/m.Period
 	g.Convergence = g.Spread - g.Gamma
 	apart := g.Spread/(1-rho) + m.Lateness
-	g.SteppedPrecision = g.Spread*(1+outside) + eps + pull + 2*rho*apart
+	g.SteppedPrecision = g.Spread + outward + pull + 2*rho*apart
 	g.Precision = g.SteppedPrecision
 	if m.Slew > 0 {
-		g.Precision = g.Spread*(1+outside) + eps + pull + 2*rho*(m.Slew+apart)/(1-rho)
+		g.Precision = g.Spread + outward + pull + 2*rho*(m.Slew+apart)/(1-rho)
 	}
 	g.Adjustment = g.SteppedPrecision
 	if math.IsInf(g.Spread, 1) {

@@ -106,6 +106,7 @@ type Group struct {
 	config   Config
 	model    Model
 	promised Guarantee
+	radius   float64 // Δ of the egocentric average
 	state    State
 	peers    []peer
 	sights   []sight
@@ -120,6 +121,7 @@ type Group struct {
 	hold     span    // where the others are, by what was promised when the last good round was made
 	utc      span    // where UTC is
 	floor    virtualclock.Time
+	shown    virtualclock.Time // the displayed clock at slewFrom
 	residual float64           // displayed − target at slewFrom
 	slewFrom virtualclock.Time // raw
 
@@ -151,11 +153,13 @@ func New(c Config, era uint64, raw, start virtualclock.Time) (*Group, error) {
 		return nil, fmt.Errorf("agreement: %w", err)
 	}
 	g.promised = promised
+	g.radius = promised.Spread*(1+4*g.model.virtualDrift()) + c.ReadingError
 	n := c.Members
 	g.halves, g.centres, g.scratch, g.rates = make([]float64, 0, n), make([]float64, 0, n), make([]float64, 0, n), make([]float64, 0, n)
 	g.soft, g.hard = make([]Interval, 0, n), make([]Interval, 0, n)
 	g.outcome.Verdicts = make([]Verdict, n-1)
 	m := Map{Ref: raw, Base: start}
+	g.shown, g.floor = virtualclock.MinTime(), virtualclock.MinTime()
 	g.state = State{Era: era, Version: 1, Current: m, Previous: m}
 	g.startForming(raw)
 	return g, nil
@@ -335,8 +339,9 @@ func (g *Group) retarget(now virtualclock.Time, m Map, step bool) {
 	g.state.Previous, g.state.Current = g.state.Current, m
 	g.state.ExternalPrevious, g.state.External = g.state.External, g.masters
 	g.state.Version++
-	g.residual, g.slewFrom = shown.Seconds(m.At(now)), now
+	g.shown, g.residual, g.slewFrom = shown, shown.Seconds(m.At(now)), now
 	if step {
+		g.shown = virtualclock.MinTime()
 		g.outcome.Step = true
 		g.residual = 0
 		g.state.Epoch++

@@ -202,7 +202,7 @@ func (g *Group) converge(a Algorithm, own bool) (float64, bool) {
 	case Average:
 		value, ok = FaultTolerantAverage(g.centres, f, g.scratch)
 	case Egocentric:
-		value = EgocentricAverage(g.centres, 0, g.promised.Spread*(1+4*g.model.virtualDrift())+g.config.ReadingError, g.config.Members)
+		value = EgocentricAverage(g.centres, 0, g.radius, g.config.Members)
 	case PlainMedian:
 		value, ok = Median(g.centres, g.scratch)
 	}

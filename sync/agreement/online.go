@@ -62,14 +62,13 @@ func (g *Group) setHold(now virtualclock.Time) {
 // over the slew window and so is continuous and, as long as the Epoch stays, monotone.
 func (g *Group) Display(h virtualclock.Time) virtualclock.Time {
 	v := g.state.Current.At(h)
-	if g.residual == 0 {
-		return v
+	if left := 1 - h.Seconds(g.slewFrom)/g.config.Slew; g.residual != 0 && left > 0 {
+		v = v.AddSeconds(g.residual * min(left, 1))
 	}
-	left := 1 - h.Seconds(g.slewFrom)/g.config.Slew
-	if left <= 0 {
-		return v
+	if v.Before(g.shown) {
+		return g.shown // by a rounding
 	}
-	return v.AddSeconds(g.residual * min(left, 1))
+	return v
 }
 
 // Target returns the target clock at raw time h: what rounds are computed with.

@@ -1,0 +1,5 @@
+//go:build soak
+
+package agreement
+
+const seeds = 40
