@@ -5,11 +5,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/clockd/clockd/internal/testkit"
 )
@@ -108,6 +112,72 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// pseudoterminal returns the two ends of a terminal of that size: what a person sees and types at, and what the program has.
+func pseudoterminal(t *testing.T, columns, rows uint16) (person, program *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("this machine has no pseudoterminals: %v", err)
+	}
+	t.Cleanup(func() { _ = person.Close() })
+	number, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = program.Close() })
+	if err := unix.IoctlSetWinsize(int(program.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns}); err != nil {
+		t.Fatal(err)
+	}
+	return person, program
+}
+
+func TestDemoOnATerminal(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		env             map[string]string
+		inPlace, colour bool
+	}{
+		{"coloured", map[string]string{"TERM": "xterm"}, true, true},
+		{"without colours", map[string]string{"TERM": "xterm", "NO_COLOR": "1"}, true, false},
+		{"dumb", map[string]string{"TERM": "dumb"}, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			testkit.NoLeaks(t)
+			person, program := pseudoterminal(t, 60, 40)
+			a, _, stderr := demoApp()
+			a.out, a.getenv = program, func(key string) string { return c.env[key] }
+			shown := make(chan string, 1)
+			go func() {
+				var b bytes.Buffer
+				_, _ = b.ReadFrom(person) // ends with an error when the program's end is closed
+				shown <- b.String()
+			}()
+			code := execute(context.Background(), a, []string{"demo", "--for", "3s", "--hosts", "1"})
+			_ = program.Close()
+			text := <-shown
+			if code != exitOK {
+				t.Fatalf("exit code %d: %s", code, stderr)
+			}
+			if got := regexp.MustCompile("\x1b\\[[0-9]+A").MatchString(text); got != c.inPlace {
+				t.Errorf("drawn in place: %v\n%q", got, text)
+			}
+			if got := strings.Contains(text, "\x1b[32m"); got != c.colour {
+				t.Errorf("coloured: %v\n%q", got, text)
+			}
+			if cut := !strings.Contains(text, "TRUE ERROR"); cut != c.inPlace {
+				t.Errorf("the table is cut at 60 columns: %v\n%q", cut, text)
 			}
 		})
 	}

@@ -40,9 +40,9 @@ type textPicture struct {
 	drawn int
 }
 
+// begin writes what is not drawn over: it may be wrapped by the terminal, but not cut.
 func (p *textPicture) begin() error {
-	columns, _, _ := p.screen()
-	return p.write(render(introduction(p.options, p.dir), columns, p.options.Screen.Colour))
+	return p.write(render(introduction(p.options, p.dir), 0, p.options.Screen.Colour))
 }
 
 // screen returns the terminal's size, and whether there is one.
@@ -72,8 +72,7 @@ func (p *textPicture) second(s *Second, sofar *Summary) error {
 }
 
 func (p *textPicture) end(s *Summary) error {
-	columns, _, _ := p.screen()
-	return p.write(render(conclusion(s), columns, p.options.Screen.Colour))
+	return p.write(render(conclusion(s), 0, p.options.Screen.Colour))
 }
 
 // write writes all at once, so that nothing flickers.
