@@ -77,6 +77,9 @@ func (g *Group) form(now virtualclock.Time) {
 	}
 	value, _ := g.converge(IntervalMidpoint, true)
 	settled := g.settled(value)
+	if far := g.toMasters(now, v, value); far != 0 {
+		value, settled, g.formSettled, o.Pull = value+far, false, 0, far
+	}
 	old := g.state.Current
 	g.retarget(now, Map{Ref: now, Base: v.AddSeconds(value), Rate: old.Rate}, true)
 	o.Kind, o.Adjustment, o.Reason = Formed, value, reason.OK

@@ -25,13 +25,34 @@ func (g *Group) mastersKnown() (n int, enough bool) {
 //
 // where I is value and X the fault-tolerant midpoint of the members' estimates of UTC, all relative to the own target clock v. Using
 // all members' estimates rather than the own masters' makes the pull nearly the same for all, and lets no bad master move anybody.
-// Each estimate was fixed when its member's map was, so to the lemma of FaultTolerantInterval the estimates are clocks within α_e of
-// UTC, read with the same errors as the members' clocks. Without 2f_e+1 estimates there is no pull.
+// Without 2f_e+1 estimates there is no pull.
 func (g *Group) pulled(now, v virtualclock.Time, value float64) float64 {
+	x, ok := g.agreedUTC(now, v)
+	if !ok {
+		return 0
+	}
+	c := g.config.Clamp
+	return g.config.Gain * min(max(x-value, -c), c)
+}
+
+// toMasters returns by how much a group that is forming, and may still step, goes to UTC at once: all the way, if it is farther off than
+// the pull and the masters' own errors explain.
+func (g *Group) toMasters(now, v virtualclock.Time, value float64) float64 {
+	x, ok := g.agreedUTC(now, v)
+	if !ok || math.Abs(x-value) <= max(g.config.Clamp, 2*(g.config.ExternalError+g.config.ReadingError)) {
+		return 0
+	}
+	return x - value
+}
+
+// agreedUTC is the fault-tolerant midpoint of the members' estimates of UTC, relative to the own target clock v. Each estimate was fixed
+// when its member's map was, so to the lemma of FaultTolerantInterval the estimates are clocks within α_e of UTC, read with the same errors
+// as the members' clocks. (Estimates that each observer gets at another moment would be apart by 2α_e instead.)
+func (g *Group) agreedUTC(now, v virtualclock.Time) (float64, bool) {
 	n, enough := g.mastersKnown()
 	g.outcome.Masters = n
 	if !enough {
-		return 0
+		return 0, false
 	}
 	g.soft, g.hard = g.soft[:0], g.hard[:0]
 	common := g.outcome.Epsilon
@@ -47,10 +68,9 @@ func (g *Group) pulled(now, v virtualclock.Time, value float64) float64 {
 			g.hard = append(g.hard, s.utc)
 		}
 	}
-	x, _ := FaultTolerantInterval(g.soft, g.config.ExternalFaults, g.scratch)
+	x, ok := FaultTolerantInterval(g.soft, g.config.ExternalFaults, g.scratch)
 	g.setUTC(now, v)
-	c := g.config.Clamp
-	return g.config.Gain * min(max(x.Centre()-value, -c), c)
+	return x.Centre(), ok
 }
 
 // setUTC keeps where UTC is by the members' estimates: readings of one quantity, so the inner edges (theory 2.5).

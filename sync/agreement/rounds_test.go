@@ -18,6 +18,7 @@ type rounds struct {
 	pull     func(g *rounds, p int, s float64, internal float64) float64
 	liars    int
 	x, d     []float64 // of the correct clocks, sorted by nothing
+	draw     []float64 // one number from −1 to 1 for each of them, new in each round
 	in       []Interval
 	centres  []float64
 	seen     measured
@@ -72,7 +73,9 @@ func (g *rounds) side(p int) float64 {
 // drifts sets the drift of the round.
 func (g *rounds) drifts() {
 	rho := g.model.Drift
+	g.draw = g.draw[:0]
 	for p := range g.x {
+		g.draw = append(g.draw, 2*g.rng.Float64()-1)
 		g.d[p] = rho * g.side(p)
 		if g.strategy == 3 {
 			g.d[p] = rho * (2*g.rng.Float64() - 1)

@@ -37,6 +37,7 @@ type world struct {
 	masters   func(h *host) External
 	cut       func(from, to *host) bool // packets between them are lost
 	onRound   func(h *host, before, after virtualclock.Time, o *Outcome)
+	only      []*host // whom δ_v, Π, π_v and steps are measured of; nil: all correct hosts
 	measuring bool
 	seen      measured
 	spare     []*exchange
@@ -406,7 +407,15 @@ func (w *world) round(h *host) {
 	w.rearm(h)
 }
 
-// correct returns the hosts that the promises are about.
+// judged returns the hosts that are measured.
+func (w *world) judged() []*host {
+	if w.only != nil {
+		return w.only
+	}
+	return w.correct()
+}
+
+// correct returns the hosts that are up and do not lie.
 func (w *world) correct() []*host {
 	var hs []*host
 	for _, h := range w.hosts {
@@ -420,7 +429,7 @@ func (w *world) correct() []*host {
 // targets is the spread of the correct hosts' target clocks.
 func (w *world) targets() float64 {
 	first, low, high := virtualclock.Time{}, 0.0, 0.0
-	for i, h := range w.correct() {
+	for i, h := range w.judged() {
 		v := h.group.Target(h.rawAt(w.now))
 		if i == 0 {
 			first = v
@@ -433,12 +442,12 @@ func (w *world) targets() float64 {
 
 // before measures Π just before the first correct host computes.
 func (w *world) before(h *host) {
-	if !w.measuring || h.liar {
+	if !w.measuring || !slices.Contains(w.judged(), h) {
 		return
 	}
 	w.look()
 	next := h.group.next
-	for _, q := range w.correct() {
+	for _, q := range w.judged() {
 		if q.group.next != next {
 			return
 		}
@@ -448,7 +457,7 @@ func (w *world) before(h *host) {
 
 // after measures δ_v when the last correct host has computed, and records the a-posteriori ε.
 func (w *world) after(h *host, o *Outcome) {
-	if !w.measuring || h.liar {
+	if !w.measuring || !slices.Contains(w.judged(), h) {
 		return
 	}
 	w.look()
@@ -464,7 +473,7 @@ func (w *world) after(h *host, o *Outcome) {
 	if h.group.void != reason.OK {
 		w.seen.voids++
 	}
-	for _, q := range w.correct() {
+	for _, q := range w.judged() {
 		if q.group.next != h.group.next {
 			return
 		}
@@ -516,8 +525,10 @@ func (w *world) look() {
 			first = v
 		}
 		x := v.Seconds(first)
-		low, high = min(low, x), max(high, x)
-		shown = append(shown, x)
+		if w.only == nil || slices.Contains(w.only, h) {
+			low, high = min(low, x), max(high, x)
+			shown = append(shown, x)
+		}
 		b := h.group.Interval(raw)
 		w.monotone(h, v, &b)
 		w.trueTime(h, raw)
