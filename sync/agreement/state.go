@@ -71,7 +71,7 @@ type External struct {
 
 // valid reports whether e can be a correct member's.
 func (e *External) valid() bool {
-	return !e.Known || e.Low <= 0 && e.High >= 0 && !math.IsInf(e.Low, 0) && !math.IsInf(e.High, 0) && math.Abs(e.Rate) <= 0.02
+	return !e.Known || e.Low <= 0 && e.High >= 0 && e.Low >= -timeline && e.High <= timeline && math.Abs(e.Rate) <= 0.02
 }
 
 // at returns UTC − h at raw time h as an interval and a point in it, both relative to v; rho is the host's drift bound. The edges
@@ -196,8 +196,11 @@ type Reading struct {
 
 // usable reports whether r says anything.
 func (r *Reading) usable() bool {
-	return r.Known && r.Low <= r.Offset && r.Offset <= r.High && !math.IsInf(r.Low, 0) && !math.IsInf(r.High, 0)
+	return r.Known && r.Low <= r.Offset && r.Offset <= r.High && r.Low >= -timeline && r.High <= timeline
 }
+
+// timeline is longer than the virtual timeline, in seconds: no offset can be larger.
+const timeline = 2e10
 
 // rounding bounds what a few floating-point operations on x seconds may have cost, in seconds.
 func rounding(x float64) float64 { return math.Abs(x)*8*0x1p-53 + 1e-15 }
