@@ -93,6 +93,22 @@ func (s *SourceConfig) check() (errs []error) {
 	return errs
 }
 
+// promisesMore reports whether c assumes more than next does. Then what was proved under c is not proved under next.
+func (c *Config) promisesMore(next *Config) bool {
+	if next.drift() > c.drift() || next.maxFalse() > c.maxFalse() && len(next.Sources) <= len(c.Sources) ||
+		c.WanderBound > 0 && (next.WanderBound == 0 || next.WanderBound > c.WanderBound) {
+		return true
+	}
+	for i := range c.Sources {
+		for j := range next.Sources {
+			if a, b := &c.Sources[i], &next.Sources[j]; a.ID == b.ID && a.Address == b.Address && b.MinDelay < a.MinDelay {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // maxFalse is f.
 func (c *Config) maxFalse() int {
 	if c.MaxFalse >= 0 {

@@ -180,6 +180,7 @@ func (n *Node) configure(c *Config) {
 	if n.estimate.Used > 0 {
 		next.Rate, next.RateStd = n.estimate.Rate, max(n.estimate.RateStd, 1e-8)
 	}
+	doubted := n.config.promisesMore(&next)
 	old := n.sources
 	n.config, n.sources = next, nil
 	for _, sc := range next.Sources {
@@ -196,9 +197,18 @@ func (n *Node) configure(c *Config) {
 			kept.poll, kept.leastPoll = sc.Poll, sc.Poll
 			kept.nextPoll = earlier(kept.nextPoll, n.now.Add(next.ticks(sc.Poll)))
 		}
+		if doubted {
+			kept.filter.Reset()
+			kept.start(n.now)
+		}
 		kept.config = sc
 		kept.filter.Configure(next.filterConfig(&sc))
 		n.sources = append(n.sources, kept)
+	}
+	if doubted {
+		n.held.ok = false
+		n.rates.Reset()
+		n.estimate = roundtrip.Estimate{At: n.now, Reason: reason.TooFewSources}
 	}
 	n.clock.SetMaxSlew(next.MaxSlew)
 	n.rates.Configure(next.drift(), next.wander())

@@ -230,6 +230,40 @@ func TestReconfigure(t *testing.T) {
 	s.expect("config config_refused")
 }
 
+// TestReconfigureAssumptions: a larger drift bound takes back what was proved with the smaller one; nothing is claimed until it is
+// proved anew, and the clock does not step. A smaller one, and a wander bound switched on and off, take effect at once.
+func TestReconfigureAssumptions(t *testing.T) {
+	c := oneSource(1)
+	c.DriftBound = 20e-6 // not true: the counter is off by 31 ppm, but nobody can have noticed yet
+	s := newStage(t, 14, c, map[int]*server{1: {delay: 5e-3, queue: 1e-3}})
+	s.start()
+	s.run(10)
+	next := func(change func(*Config)) {
+		c.Counter = hw.Frequency{Hertz: stageHertz}
+		change(&c)
+		k := c
+		s.step(Event{Kind: EventConfigure, Config: &k})
+	}
+	next(func(c *Config) { c.DriftBound = 60e-6 })
+	s.expectStatus(virtualclock.Unsynchronised, reason.BoundTooWide)
+	s.wrong, s.frozen = 0, nil
+	s.run(5)
+	s.expectStatus(virtualclock.Synchronised, reason.OK)
+	for _, change := range []func(*Config){
+		func(c *Config) { c.DriftBound = 40e-6 }, func(c *Config) { c.WanderBound = 1e-6 }, func(c *Config) { c.WanderBound = 0 },
+		func(c *Config) { c.Sources[0].MinDelay = 4e-3 }, func(c *Config) { c.Sources[0].MinDelay = 0 },
+	} {
+		next(change)
+		s.frozen = nil // it was published under other assumptions
+		s.run(60)
+		s.expectStatus(virtualclock.Synchronised, reason.OK)
+	}
+	s.expect()
+	if s.pub.Clock.Epoch != 1 {
+		t.Errorf("epoch %d", s.pub.Clock.Epoch)
+	}
+}
+
 // TestBadServers: what is wrong with a server is named, and nothing comes of it.
 func TestBadServers(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -183,7 +183,9 @@ func (f *Filter) count(s *Sample) {
 		f.last.MinDelay = min(f.last.MinDelay, d)
 	}
 	f.last.Samples++
-	f.last.LastSample = s.Arrive.At
+	if f.last.Samples == 1 || f.last.LastSample.Before(s.Arrive.At) {
+		f.last.LastSample = s.Arrive.At
+	}
 }
 
 // measure gives the estimator the sample's two one-sided readings of the offset, both referred to the arrival.
