@@ -70,11 +70,46 @@ func (c *Config) check() error {
 		seen[s.ID] = true
 		errs = append(errs, s.check()...)
 	}
+	errs = append(errs, c.checkPeers(seen)...)
 	if l := c.Local; l != nil {
+		bad(len(c.Peers) == 0, "a host with peers cannot be the reference too: leave out local")
 		bad(l.Stratum >= 1 && l.Stratum <= 15, "local stratum is %d, must be from 1 to 15", l.Stratum)
 		within("local bound (s)", l.Bound, 0, 1e6)
 	}
 	return errors.Join(errs...)
+}
+
+// checkPeers returns what is wrong with the group; seen are the IDs that are taken.
+func (c *Config) checkPeers(seen map[int]bool) (errs []error) {
+	bad := func(ok bool, format string, a ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("node: "+format, a...))
+		}
+	}
+	if bad(len(c.Peers) == 0 || c.Agreement != nil, "there are peers and no agreement"); c.Agreement == nil {
+		return errs
+	}
+	if bad(len(c.Peers) > 0, "there is an agreement and no peers"); len(c.Peers) == 0 {
+		return errs
+	}
+	keys := map[uint32]bool{}
+	for i := range c.Peers {
+		p := &c.Peers[i]
+		bad(p.ID != 0 && !seen[p.ID], "peer %q: ID %d is zero or not unique", p.Name, p.ID)
+		bad(!keys[p.KeyID], "peer %q: its key is that of another peer", p.Name)
+		seen[p.ID], keys[p.KeyID] = true, true
+		bad(p.Poll >= 0.001 && p.Poll <= 1e6, "peer %q: poll (s) is %g, must be from 0.001 to 1e6", p.Name, p.Poll)
+		bad(p.Timeout >= 0.0001 && p.Timeout <= 1e4, "peer %q: timeout (s) is %g, must be from 0.0001 to 1e4", p.Name, p.Timeout)
+		bad(p.MinDelay >= 0 && p.MinDelay <= 10, "peer %q: min_delay (s) is %g, must be from 0 to 10", p.Name, p.MinDelay)
+	}
+	a := c.agreement()
+	bad(c.Agreement.Members == 0 || c.Agreement.Members == a.Members, "the group has %d members, but %d peers are given", c.Agreement.Members, len(c.Peers))
+	bad(a.Drift >= c.drift(), "the group's drift bound is %g, below this host's %g", a.Drift, c.drift())
+	bad(len(c.Sources) == 0 || a.Gain > 0, "with sources and peers the agreement needs a gain above 0")
+	if err := a.Check(); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
 }
 
 func (s *SourceConfig) check() (errs []error) {

@@ -4,7 +4,9 @@ import (
 	"fmt"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/peerwire"
 	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/sync/agreement"
 	"github.com/clockd/clockd/sync/roundtrip"
 	"github.com/clockd/clockd/virtualclock"
 )
@@ -72,6 +74,8 @@ type Event struct {
 	Reason   reason.Code       `json:"reason,omitempty"`
 	Realtime virtualclock.Time `json:"realtime,omitzero"`
 	Config   *Config           `json:"config,omitempty"`
+	// Authentic says that the MAC of Packet was verified with the key of that peer. Packets of peers that are not are refused.
+	Authentic bool `json:"authentic,omitempty"`
 }
 
 // ActionKind says what to do.
@@ -87,9 +91,12 @@ const (
 	ActionPublish
 	// ActionReport: something happened that a person may want to know (Report): for the log and the counters.
 	ActionReport
+	// ActionAnswerPeers: Peers is what requests of peers are answered from until the next one. It is valid until the next Step.
+	ActionAnswerPeers
 )
 
-var actionNames = map[ActionKind]string{ActionSend: "send", ActionWake: "wake", ActionPublish: "publish", ActionReport: "report"}
+var actionNames = map[ActionKind]string{ActionSend: "send", ActionWake: "wake", ActionPublish: "publish", ActionReport: "report",
+	ActionAnswerPeers: "answer_peers"}
 
 // String returns the kind's name as in the event log.
 func (k ActionKind) String() string {
@@ -111,6 +118,8 @@ type Action struct {
 	At          hw.Ticks     `json:"at,omitempty"`
 	Publication *Publication `json:"publication,omitempty"`
 	Report      Report       `json:"report,omitzero"`
+	// Peers is what the host's answers to its peers are made of.
+	Peers *peerwire.Stamper `json:"peers,omitempty"`
 }
 
 // Publication is what the node wants the world to know of its clock.
@@ -120,13 +129,16 @@ type Publication struct {
 	Server roundtrip.ServerState `json:"server"`
 	// Reason says why Clock.Status is not Synchronised.
 	Reason reason.Code `json:"reason"`
+	// Internal: the clock is that of a group of peers without masters. Its interval says nothing of UTC: the intervals of all
+	// correct members have a point in common (agreement.Bound).
+	Internal bool `json:"internal,omitempty"`
 }
 
 // Report is one thing that happened, for people and counters.
 type Report struct {
-	// Topic is one of packet, sample, source, clock, disruption.
+	// Topic is one of packet, sample, source, clock, disruption, config, peer, round.
 	Topic string `json:"topic"`
-	// Source is the source's ID, or 0 when the report is about the host.
+	// Source is the source's or peer's ID, or 0 when the report is about the host.
 	Source int         `json:"source,omitempty"`
 	Reason reason.Code `json:"reason"`
 	// Status is the clock's status after a report with topic clock.
@@ -170,6 +182,11 @@ type Config struct {
 	MaxFalse int `json:"max_false"`
 	// Sources are the masters to follow.
 	Sources []SourceConfig `json:"sources"`
+	// Peers are the other members of this host's group, and Agreement is what all members have in common; Members is counted, and
+	// a Drift of 0 means this host's own drift bound. With peers and no sources the clock is INTERNAL (Publication.Internal); with
+	// both (hybrid) the group steers it and the interval is that of UTC by the own masters.
+	Peers     []PeerConfig      `json:"peers,omitempty"`
+	Agreement *agreement.Config `json:"agreement,omitempty"`
 	// Local, if set, makes this host's own clock the reference while no source is configured.
 	Local *LocalConfig `json:"local,omitempty"`
 	// StartEpoch is the last epoch that readers have seen (from the page that is taken over): the first one is after it.
@@ -205,6 +222,22 @@ type SourceConfig struct {
 	MinDelay float64 `json:"min_delay"`
 	// MaxServerError is the largest error that the server may claim, in seconds.
 	MaxServerError float64 `json:"max_server_error"`
+}
+
+// PeerConfig is another member of the group.
+type PeerConfig struct {
+	// ID is unique among sources and peers, and not 0.
+	ID      int    `json:"id"`
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	// KeyID names the key of the exchanges with this peer. The one who sends the packets holds the key: it puts the MAC into the
+	// room that the packets have for it.
+	KeyID uint32 `json:"key_id"`
+	// Poll is the time between two exchanges, Timeout how long an answer is waited for, in seconds.
+	Poll    float64 `json:"poll"`
+	Timeout float64 `json:"timeout"`
+	// MinDelay is the known least one-way delay in seconds, each way; 0 when not known.
+	MinDelay float64 `json:"min_delay,omitempty"`
 }
 
 // LocalConfig makes this host the reference: its clock is true by definition, within Bound seconds.

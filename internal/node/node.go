@@ -18,6 +18,7 @@ type Node struct {
 	raw     roundtrip.Raw
 	clock   *virtualclock.Clock
 	sources []*source
+	group   *group // nil without peers
 
 	fusion   roundtrip.Fusion
 	readings []roundtrip.Reading
@@ -78,6 +79,7 @@ func New(c Config) (*Node, error) {
 	for _, s := range c.Sources {
 		n.sources = append(n.sources, n.newSource(s))
 	}
+	n.group = n.newGroup()
 	return n, nil
 }
 
@@ -97,15 +99,24 @@ func (n *Node) Step(e Event) []Action {
 		n.wakeSet = false
 	case EventDisruption:
 		n.disrupt(e.Reason)
+		n.restartGroup()
 	case EventConfigure:
 		n.configure(e.Config)
 	default:
 		if s := n.source(e.Source); s != nil {
 			n.onSource(s, &e)
+		} else if p := n.peer(e.Source); p != nil {
+			n.onPeer(p, &e)
 		}
 	}
+	n.onRounds()
 	for _, s := range n.sources {
 		n.onTimer(s)
+	}
+	if n.group != nil {
+		for _, p := range n.group.peers {
+			n.onPeerTimer(p)
+		}
 	}
 	n.beat()
 	n.schedule()
@@ -134,6 +145,10 @@ func (n *Node) start(e *Event) {
 	for i, s := range n.sources {
 		s.start(n.now.Add(int64(i) * n.config.ticks(s.config.BurstSpacing/float64(len(n.sources)))))
 	}
+	if n.group != nil {
+		n.startGroup(e.Realtime, e.Realtime)
+		n.clock.SetMaxSlew(n.maxSlew())
+	}
 	if n.reference() {
 		n.set = true
 		n.clock.Step(n.now, n.raw.At(n.now), 0)
@@ -142,7 +157,9 @@ func (n *Node) start(e *Event) {
 }
 
 // reference reports whether this host's own clock is the reference.
-func (n *Node) reference() bool { return n.config.Local != nil && len(n.sources) == 0 }
+func (n *Node) reference() bool {
+	return n.config.Local != nil && len(n.sources) == 0 && n.group == nil
+}
 
 // onSource takes an event that belongs to one source.
 func (n *Node) onSource(s *source, e *Event) {
@@ -181,7 +198,7 @@ func (n *Node) configure(c *Config) {
 		next.Rate, next.RateStd = n.estimate.Rate, max(n.estimate.RateStd, 1e-8)
 	}
 	doubted := n.config.promisesMore(&next)
-	old := n.sources
+	old, was := n.sources, n.config
 	n.config, n.sources = next, nil
 	for _, sc := range next.Sources {
 		var kept *source
@@ -210,7 +227,8 @@ func (n *Node) configure(c *Config) {
 		n.rates.Reset()
 		n.estimate = roundtrip.Estimate{At: n.now, Reason: reason.TooFewSources}
 	}
-	n.clock.SetMaxSlew(next.MaxSlew)
+	n.configureGroup(&was)
+	n.clock.SetMaxSlew(n.maxSlew())
 	n.rates.Configure(next.drift(), next.wander())
 	n.update()
 }
@@ -248,6 +266,12 @@ func (n *Node) schedule() {
 	at := n.heartbeat
 	for _, s := range n.sources {
 		at = earlier(at, s.wake())
+	}
+	if g := n.group; g != nil {
+		at = earlier(at, g.due(n))
+		for _, p := range g.peers {
+			at = earlier(at, p.wake())
+		}
 	}
 	if k := n.clock.Coefficients(); k.Status.Sound() {
 		// One tick past the deadline, the status has changed.
@@ -300,6 +324,10 @@ func (n *Node) update() {
 	n.lastGood = n.freshest()
 	n.watchDrift()
 	switch {
+	case n.led():
+		if !n.set && n.ready() {
+			n.set, n.disrupted = true, reason.OK
+		}
 	case n.set:
 		target := n.raw.At(n.now).AddSeconds(n.estimate.Offset)
 		n.clock.Steer(n.now, target, n.estimate.Rate, n.window())
@@ -309,7 +337,9 @@ func (n *Node) update() {
 		n.steps++
 		n.set, n.disrupted = true, reason.OK
 	}
-	n.clock.SetDifference(n.raw.Line.Period.Scale(n.estimate.Rate))
+	if !n.led() {
+		n.clock.SetDifference(n.raw.Line.Period.Scale(n.estimate.Rate))
+	}
 	n.publish()
 }
 

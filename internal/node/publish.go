@@ -26,6 +26,18 @@ func (n *Node) width(at hw.Ticks) float64 {
 
 // judge says what the clock is worth at n.now, and why it is not worth more.
 func (n *Node) judge() (virtualclock.Status, reason.Code) {
+	if n.internalOnly() {
+		return n.judgeGroup()
+	}
+	status, why := n.judgeExternal()
+	if n.led() && status.Sound() && n.distance() > n.config.MaxBound {
+		return virtualclock.Unsynchronised, reason.BoundTooWide // the group is not at UTC yet
+	}
+	return status, why
+}
+
+// judgeExternal is judge by the masters.
+func (n *Node) judgeExternal() (virtualclock.Status, reason.Code) {
 	switch {
 	case n.reference():
 		return virtualclock.Synchronised, reason.OK
@@ -154,13 +166,20 @@ func (n *Node) publish() {
 	if status != n.status || why != n.reason || !n.reported {
 		n.status, n.reason, n.reported = status, why, true
 		value := n.width(n.now)
+		if n.internalOnly() {
+			value = n.groupWidth()
+		}
 		if math.IsInf(value, 0) {
 			value = 0
 		}
 		n.report(Report{Topic: "clock", Reason: why, Status: status, Value: value})
 	}
-	n.setBounds()
-	n.setDeadlines(status)
+	if n.publication.Internal = n.internalOnly(); n.publication.Internal {
+		n.setGroupBounds(status)
+	} else {
+		n.setBounds()
+		n.setDeadlines(status)
+	}
 	n.publication.Clock = *n.clock.Coefficients()
 	n.publication.Reason = why
 	n.setServer(status)
@@ -213,8 +232,8 @@ func (n *Node) setServer(status virtualclock.Status) {
 		p.ReferenceTime = n.clock.Time(n.now)
 		return
 	}
-	if !status.Sound() {
-		return
+	if !status.Sound() || n.internalOnly() {
+		return // a group alone knows nothing of UTC, which is what NTP's clients ask for
 	}
 	best := n.best()
 	if best < 0 { // its sources were taken away: the clock goes on, on what they proved

@@ -2,9 +2,11 @@ package node
 
 import (
 	"math"
+	"slices"
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/sync/agreement"
 	"github.com/clockd/clockd/sync/roundtrip"
 	"github.com/clockd/clockd/virtualclock"
 )
@@ -54,8 +56,84 @@ type Snapshot struct {
 	// LastSample is when the sample came that keeps the clock synchronised; Sampled is false before the first.
 	LastSample hw.Ticks
 	Sampled    bool
-	// Mode is external or local.
+	// Mode is external, local, internal or hybrid.
 	Mode string
+	// Group is nil without peers.
+	Group *GroupStatus
+}
+
+// GroupStatus is a host's standing in its group. Figures are in seconds, +Inf where nothing is known.
+type GroupStatus struct {
+	Status  agreement.Status
+	Round   int64
+	Members int
+	Faults  int
+	// Last is the last round that was due; Reason in it says why it was not made, or what was wrong with it.
+	Last            agreement.Outcome
+	Rounds, Skipped uint64
+	// FarEdge is the displayed clock's distance to the far edge of its INTERNAL interval: two correct members' clocks differ by at
+	// most the sum of their far edges. Precision is what the configuration promises beforehand (π_v).
+	FarEdge   float64
+	Precision float64
+	// ToUTC is the larger distance of the displayed clock to an edge of where UTC is by all members' masters.
+	ToUTC float64
+	// Standing is the reason why FarEdge is not known, or is that of holdover.
+	Standing reason.Code
+	Peers    []PeerStatus
+}
+
+// PeerStatus is what is known of one peer.
+type PeerStatus struct {
+	ID            int
+	Name          string
+	Address       string
+	Reason        reason.Code // why its clock was not used in the last round, or what is wrong with it, or OK
+	Verdict       agreement.Verdict
+	Status        agreement.Status // as it says itself
+	Heard         bool             // it has said so
+	Reading       roundtrip.Reading
+	Reach         uint8
+	Poll          float64
+	TransmitStamp hw.StampKind
+	ReceiveStamp  hw.StampKind
+	Sent          uint64
+	Received      uint64
+	LastRejection reason.Code
+	Rejections    reason.Counts
+}
+
+// groupStatus returns the group's part of a snapshot.
+func (n *Node) groupStatus(now hw.Ticks) *GroupStatus {
+	g := n.group
+	if g == nil || g.member == nil {
+		return nil
+	}
+	raw := g.raw.At(now)
+	config, bound := g.member.Config(), g.member.Interval(raw)
+	s := &GroupStatus{
+		Status: g.member.State().Status, Round: g.member.State().Round, Members: config.Members, Faults: config.Faults, Last: g.outcome,
+		Rounds: g.rounds, Skipped: g.skipped, FarEdge: bound.FarEdge, Precision: g.member.Promised().Precision, ToUTC: math.Inf(1),
+		Standing: bound.Reason,
+	}
+	s.Last.Verdicts = slices.Clone(g.outcome.Verdicts)
+	if utc, ok := g.member.UTC(raw); ok {
+		s.ToUTC = max(-utc.Low, utc.High)
+	}
+	for i, p := range g.peers {
+		x := PeerStatus{
+			ID: p.config.ID, Name: p.config.Name, Address: p.config.Address, Reason: p.down, Status: p.state.Status, Heard: p.era != 0,
+			Reading: p.filter.Reading(now), Reach: p.reach, Poll: p.config.Poll, TransmitStamp: p.transmitKind, ReceiveStamp: p.receiveKind,
+			Sent: p.sent, Received: p.received, LastRejection: p.lastRejection, Rejections: p.rejections,
+		}
+		if i < len(s.Last.Verdicts) {
+			x.Verdict = s.Last.Verdicts[i]
+			if x.Reason == reason.OK {
+				x.Reason = x.Verdict.Reason
+			}
+		}
+		s.Peers = append(s.Peers, x)
+	}
+	return s
 }
 
 // Snapshot returns the node's state at counter reading now, which must not be before the last event's. It allocates; it is for
@@ -76,9 +154,15 @@ func (n *Node) Snapshot(now hw.Ticks) Snapshot {
 	if s.Interval.Status.Sound() {
 		s.Bound = max(s.Time.Seconds(s.Interval.Earliest), s.Interval.Latest.Seconds(s.Time))
 	}
-	if n.reference() {
+	switch {
+	case n.reference():
 		s.Mode = "local"
+	case n.internalOnly():
+		s.Mode = "internal"
+	case n.group != nil:
+		s.Mode = "hybrid"
 	}
+	s.Group = n.groupStatus(now)
 	s.SlewLeft, s.Slewing = n.clock.Slewing(now)
 	for i, src := range n.sources {
 		s.Sampled = s.Sampled || src.sampled
