@@ -90,6 +90,9 @@ func (s *SourceConfig) check() (errs []error) {
 	within("timeout (s)", s.Timeout, 0.0001, 1e4)
 	within("min_delay (s)", s.MinDelay, 0, 10)
 	within("max_error (s)", s.MaxServerError, 1e-9, 1e6)
+	if k := s.Key; k != (SourceKey{}) && !k.vouched().Valid() {
+		errs = append(errs, fmt.Errorf("node: source %q: key %d with MACs of %d bytes cannot be", s.Name, k.ID, k.Length))
+	}
 	return errs
 }
 

@@ -67,6 +67,11 @@ type Vouched struct {
 	Good bool
 }
 
+// Valid reports whether there are such MACs.
+func (v *Vouched) Valid() bool {
+	return v.KeyID != 0 && (v.Length == ntp.MACShort || v.Length == ntp.MACLong)
+}
+
 // Overhead returns Length.
 func (v *Vouched) Overhead() int { return v.Length }
 

@@ -349,6 +349,9 @@ func TestVouched(t *testing.T) {
 		holds, trusts := lockedDialogue(t, e), newDialogue(t)
 		vouched := &Vouched{KeyID: e.client.ID(), Length: e.client.Overhead()}
 		trusts.x.SetAuthenticator(vouched)
+		if !vouched.Valid() || (&Vouched{Length: vouched.Length}).Valid() || (&Vouched{KeyID: 1, Length: 4}).Valid() {
+			t.Errorf("%s: valid %v", name, vouched.Valid())
+		}
 		for i := range 10 {
 			if vouched.Good = false; i > 2 {
 				holds.x.SetExtensions(field(t, 0x7001, 40))
