@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// Code names one reason. The zero value OK means "nothing to complain of".
+// Code names one reason. The zero value OK means "nothing to complain of". It is an error too, so that package fmt prints the
+// sentence; String is the name.
 type Code uint8
 
 // The reason codes. Their order may change between versions; their names may not.

@@ -92,12 +92,13 @@ func (c *Config) checkPeers(seen map[int]bool) (errs []error) {
 	if bad(len(c.Peers) > 0, "there is an agreement and no peers"); len(c.Peers) == 0 {
 		return errs
 	}
-	keys := map[uint32]bool{}
+	keys := map[SourceKey]bool{}
 	for i := range c.Peers {
 		p := &c.Peers[i]
 		bad(p.ID != 0 && !seen[p.ID], "peer %q: ID %d is zero or not unique", p.Name, p.ID)
-		bad(!keys[p.KeyID], "peer %q: its key is that of another peer", p.Name)
-		seen[p.ID], keys[p.KeyID] = true, true
+		bad(!keys[p.Key], "peer %q: its key is that of another peer", p.Name)
+		bad(p.Key.vouched().Valid(), "peer %q: a peer needs a key, and %+v is none", p.Name, p.Key)
+		seen[p.ID], keys[p.Key] = true, true
 		bad(p.Poll >= 0.001 && p.Poll <= 1e6, "peer %q: poll (s) is %g, must be from 0.001 to 1e6", p.Name, p.Poll)
 		bad(p.Timeout >= 0.0001 && p.Timeout <= 1e4, "peer %q: timeout (s) is %g, must be from 0.0001 to 1e4", p.Name, p.Timeout)
 		bad(p.MinDelay >= 0 && p.MinDelay <= 10, "peer %q: min_delay (s) is %g, must be from 0 to 10", p.Name, p.MinDelay)
@@ -125,6 +126,9 @@ func (s *SourceConfig) check() (errs []error) {
 	within("timeout (s)", s.Timeout, 0.0001, 1e4)
 	within("min_delay (s)", s.MinDelay, 0, 10)
 	within("max_error (s)", s.MaxServerError, 1e-9, 1e6)
+	if k := s.Key; k != (SourceKey{}) && !k.vouched().Valid() {
+		errs = append(errs, fmt.Errorf("node: source %q: key %d with MACs of %d bytes cannot be", s.Name, k.ID, k.Length))
+	}
 	return errs
 }
 

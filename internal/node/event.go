@@ -21,7 +21,8 @@ const (
 	EventStart EventKind = iota + 1
 	// EventTimer: the time that the last ActionWake asked for has come (or passed).
 	EventTimer
-	// EventPacket: a datagram (Packet) came from Source; Stamp is its arrival. Packet is not kept after Step returns.
+	// EventPacket: a datagram (Packet) came from Source; Stamp is its arrival. Packet is not kept after Step returns. Authentic:
+	// whoever holds the source's key has verified the packet's MAC; where the source has a key, no other packet is used.
 	EventPacket
 	// EventSent: the departure stamp (Stamp) of the request that ActionSend of this Source numbered Sequence. The daemon
 	// reports a user-space stamp at once, and a better one (kernel, hardware) when the kernel gives it.
@@ -32,7 +33,7 @@ const (
 	EventUnreachable
 	// EventDisruption: the host or its counter was disrupted (Reason).
 	EventDisruption
-	// EventConfigure: Config replaces the present one; sources with the same ID and Address keep their state.
+	// EventConfigure: Config replaces the present one; sources with the same ID, Address and Key keep their state.
 	EventConfigure
 )
 
@@ -65,17 +66,17 @@ func (k *EventKind) UnmarshalText(b []byte) error {
 
 // Event is one input of Step: a union; which fields mean anything is said at each kind.
 type Event struct {
-	Kind     EventKind         `json:"kind"`
-	Now      hw.Ticks          `json:"now"`
-	Source   int               `json:"source,omitempty"`
-	Sequence uint32            `json:"sequence,omitempty"`
-	Stamp    hw.Stamp          `json:"stamp,omitzero"`
-	Packet   []byte            `json:"packet,omitempty"`
-	Reason   reason.Code       `json:"reason,omitempty"`
-	Realtime virtualclock.Time `json:"realtime,omitzero"`
-	Config   *Config           `json:"config,omitempty"`
-	// Authentic says that the MAC of Packet was verified with the key of that peer. Packets of peers that are not are refused.
-	Authentic bool `json:"authentic,omitempty"`
+	Kind     EventKind `json:"kind"`
+	Now      hw.Ticks  `json:"now"`
+	Source   int       `json:"source,omitempty"`
+	Sequence uint32    `json:"sequence,omitempty"`
+	Stamp    hw.Stamp  `json:"stamp,omitzero"`
+	Packet   []byte    `json:"packet,omitempty"`
+	// Authentic belongs to EventPacket.
+	Authentic bool              `json:"authentic,omitempty"`
+	Reason    reason.Code       `json:"reason,omitempty"`
+	Realtime  virtualclock.Time `json:"realtime,omitzero"`
+	Config    *Config           `json:"config,omitempty"`
 }
 
 // ActionKind says what to do.
@@ -83,7 +84,9 @@ type ActionKind uint8
 
 // The kinds of actions.
 const (
-	// ActionSend: send Packet to Source and report EventSent with the same Sequence. Packet is valid until the next Step.
+	// ActionSend: send Packet to Source and report EventSent with the same Sequence. Packet is valid until the next Step. Where
+	// the source has a key, the digest at the packet's end is zero, for the sender to fill in: a node holds no secret, so that
+	// what it does can be recorded and replayed.
 	ActionSend ActionKind = iota + 1
 	// ActionWake: deliver EventTimer when the counter reaches At. It replaces the one before.
 	ActionWake
@@ -222,6 +225,21 @@ type SourceConfig struct {
 	MinDelay float64 `json:"min_delay"`
 	// MaxServerError is the largest error that the server may claim, in seconds.
 	MaxServerError float64 `json:"max_server_error"`
+	// Key is what authenticates the exchanges with this source. A change of Key resets the source.
+	Key SourceKey `json:"key,omitzero"`
+}
+
+// SourceKey describes a key that the driver holds. The zero value means no authentication.
+type SourceKey struct {
+	// ID is the key identifier, Length that of the MACs in bytes: 20 or 24.
+	ID     uint32 `json:"id"`
+	Length int    `json:"length"`
+	// Version tells keys apart that have the same identifier: another one means another secret.
+	Version uint64 `json:"version,omitempty"`
+}
+
+func (k SourceKey) vouched() *roundtrip.Vouched {
+	return &roundtrip.Vouched{KeyID: k.ID, Length: k.Length}
 }
 
 // PeerConfig is another member of the group.
@@ -230,9 +248,8 @@ type PeerConfig struct {
 	ID      int    `json:"id"`
 	Name    string `json:"name"`
 	Address string `json:"address"`
-	// KeyID names the key of the exchanges with this peer. The one who sends the packets holds the key: it puts the MAC into the
-	// room that the packets have for it.
-	KeyID uint32 `json:"key_id"`
+	// Key is what authenticates the exchanges with this peer; there must be one.
+	Key SourceKey `json:"key"`
 	// Poll is the time between two exchanges, Timeout how long an answer is waited for, in seconds.
 	Poll    float64 `json:"poll"`
 	Timeout float64 `json:"timeout"`

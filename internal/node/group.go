@@ -216,7 +216,7 @@ func (n *Node) configureGroup(old *Config) {
 	g := n.group
 	same := g != nil && n.config.Agreement != nil && len(g.peers) == len(n.config.Peers) && old.agreement() == n.config.agreement()
 	for i := 0; same && i < len(g.peers); i++ {
-		same = g.peers[i].config.KeyID == n.config.Peers[i].KeyID && g.peers[i].config.ID == n.config.Peers[i].ID
+		same = g.peers[i].config.Key == n.config.Peers[i].Key && g.peers[i].config.ID == n.config.Peers[i].ID
 	}
 	if !same {
 		if n.group = n.newGroup(); n.group == nil {

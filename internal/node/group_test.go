@@ -243,7 +243,7 @@ func TestPeersThatCannotBeAreRefused(t *testing.T) {
 		a := townConfig(0, 1)
 		c := Config{Counter: hw.Frequency{Hertz: 1e9}, Agreement: &a}
 		for i := range 3 {
-			c.Peers = append(c.Peers, PeerConfig{ID: i + 1, Name: "p", KeyID: uint32(i + 1), Poll: 0.125, Timeout: 0.05})
+			c.Peers = append(c.Peers, PeerConfig{ID: i + 1, Name: "p", Key: SourceKey{ID: uint32(i + 1), Length: 20}, Poll: 0.125, Timeout: 0.05})
 		}
 		return c
 	}
@@ -254,7 +254,8 @@ func TestPeersThatCannotBeAreRefused(t *testing.T) {
 		"no agreement":           func(c *Config) { c.Agreement = nil },
 		"no peers":               func(c *Config) { c.Peers = nil },
 		"one ID twice":           func(c *Config) { c.Peers[1].ID = c.Peers[0].ID },
-		"one key twice":          func(c *Config) { c.Peers[1].KeyID = c.Peers[0].KeyID },
+		"one key twice":          func(c *Config) { c.Peers[1].Key = c.Peers[0].Key },
+		"no key":                 func(c *Config) { c.Peers[1].Key = SourceKey{} },
 		"poll":                   func(c *Config) { c.Peers[1].Poll = 0 },
 		"timeout":                func(c *Config) { c.Peers[1].Timeout = math.NaN() },
 		"too few for the liars":  func(c *Config) { c.Peers = c.Peers[:2] },

@@ -128,7 +128,7 @@ func (w *town) boot(h *citizen, off float64) {
 		if q != h {
 			c.Peers = append(c.Peers, PeerConfig{
 				ID: 100 + q.id, Name: fmt.Sprintf("h%d", q.id), Address: fmt.Sprintf("192.0.2.%d:123", q.id),
-				KeyID: pairKey(h.id, q.id), Poll: w.config.Period.Seconds() / 8, Timeout: 0.05,
+				Key: SourceKey{ID: pairKey(h.id, q.id), Length: ntp.MACShort}, Poll: w.config.Period.Seconds() / 8, Timeout: 0.05,
 			})
 		}
 	}

@@ -181,7 +181,7 @@ func (n *Node) onSource(s *source, e *Event) {
 	}
 }
 
-// configure takes a new configuration; sources whose ID and Address stay keep their state, and the clock is not touched.
+// configure takes a new configuration; sources whose ID, Address and Key stay keep their state, and the clock is not touched.
 func (n *Node) configure(c *Config) {
 	if c == nil {
 		return
@@ -203,7 +203,7 @@ func (n *Node) configure(c *Config) {
 	for _, sc := range next.Sources {
 		var kept *source
 		for _, s := range old {
-			if s.config.ID == sc.ID && s.config.Address == sc.Address {
+			if s.config.ID == sc.ID && s.config.Address == sc.Address && s.config.Key == sc.Key {
 				kept = s
 			}
 		}

@@ -17,7 +17,7 @@ type peer struct {
 	config    PeerConfig
 	index     int // in the group
 	exchanger *roundtrip.Exchanger
-	vouched   roundtrip.Vouched
+	vouched   *roundtrip.Vouched
 	filter    *roundtrip.Filter
 	era       uint64 // of what the filter has measured
 	state     agreement.State
@@ -43,8 +43,8 @@ type peer struct {
 
 func (n *Node) newPeer(g *group, c PeerConfig) *peer {
 	p := &peer{config: c, index: len(g.peers), exchanger: new(roundtrip.Exchanger), buffer: make([]byte, 0, ntp.MaxLength)}
-	p.vouched = roundtrip.Vouched{KeyID: c.KeyID, Length: ntp.MACShort}
-	p.exchanger.SetAuthenticator(&p.vouched)
+	p.vouched = c.Key.vouched()
+	p.exchanger.SetAuthenticator(p.vouched)
 	if code := p.exchanger.SetExtensions(peerwire.AppendRequest(nil)); code != reason.OK {
 		p.down = code // the field's length is fixed and tested
 	}

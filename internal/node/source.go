@@ -39,8 +39,10 @@ const (
 type source struct {
 	config    SourceConfig
 	exchanger *roundtrip.Exchanger
-	filter    *roundtrip.Filter
-	buffer    []byte
+	// vouched stands for the key, where there is one.
+	vouched *roundtrip.Vouched
+	filter  *roundtrip.Filter
+	buffer  []byte
 
 	poll      float64
 	leastPoll float64 // the configured one, or more if the server asked for it
@@ -86,6 +88,10 @@ func (n *Node) newSource(c SourceConfig) *source {
 	s.filter = roundtrip.NewFilter(&n.raw, n.config.filterConfig(&c))
 	s.poll, s.leastPoll = c.Poll, c.Poll
 	s.probesLeft = interleaveProbes
+	if c.Key != (SourceKey{}) {
+		s.vouched = c.Key.vouched()
+		s.exchanger.SetAuthenticator(s.vouched)
+	}
 	return s
 }
 
@@ -202,6 +208,9 @@ func (n *Node) reject(s *source, code reason.Code) {
 
 // onPacket takes a datagram from s.
 func (n *Node) onPacket(s *source, e *Event) {
+	if s.vouched != nil {
+		s.vouched.Good = e.Authentic
+	}
 	samples, code := s.exchanger.Receive(e.Packet, e.Stamp)
 	s.waiting = s.outstanding()
 	if code != reason.OK {

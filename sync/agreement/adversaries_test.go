@@ -1,10 +1,6 @@
 package agreement
 
-import (
-	"math"
-
-	"github.com/clockd/clockd/virtualclock"
-)
+import "math"
 
 // adversary is a way to lie, and what goes with it.
 type adversary struct {
@@ -12,6 +8,8 @@ type adversary struct {
 	lie  lie
 	// slow: the liars' packets are late, so that they are measured with wide intervals.
 	slow bool
+	// worst: it keeps the clocks apart, best together with oscillators that do too.
+	worst bool
 }
 
 // toldKey is of whom, in which of the liar's rounds, a lie was told: a liar that is not to be caught tells each peer one story.
@@ -96,7 +94,7 @@ func adversaries() []adversary {
 		{name: "jumping", lie: shifted(func(w *world, _, _ *host, round int64) float64 {
 			return float64(round/7%5-2) * 3e-3
 		})},
-		{name: "two-faced", lie: shifted(splitter)},
+		{name: "two-faced", worst: true, lie: shifted(splitter)},
 		{name: "drag", lie: shifted(func(w *world, l, _ *host, _ int64) float64 {
 			_, high := w.hullAt(l)
 			return high + 0.1*w.config.ReadingError // always a little ahead of the first
@@ -105,14 +103,14 @@ func adversaries() []adversary {
 			return w.rng.NormFloat64() * 1e-3
 		})},
 		{name: "replayed-era", lie: replayer()},
-		{name: "colluding", lie: shifted(func(w *world, l, d *host, _ int64) float64 {
+		{name: "colluding", worst: true, lie: shifted(func(w *world, l, d *host, _ int64) float64 {
 			low, high := w.hullAt(l) // never outside of where a correct clock may be
 			if w.rank(d) >= 0.5 {
 				return high
 			}
 			return low
 		})},
-		{name: "sleeper", lie: shifted(func(w *world, l, d *host, round int64) float64 {
+		{name: "sleeper", worst: true, lie: shifted(func(w *world, l, d *host, round int64) float64 {
 			if w.now < 25 {
 				return 0
 			}
@@ -165,5 +163,3 @@ func unfairDelays(w *world) func(from, to *host) float64 {
 		return w.least
 	}
 }
-
-var _ = virtualclock.Time{}

@@ -6,13 +6,24 @@ import (
 )
 
 // groups are the (n, f) of theory 3.5.
-func groups() [][2]int { return [][2]int{{4, 1}, {5, 1}, {7, 1}, {7, 2}, {10, 3}} }
+func groups() [][2]int {
+	if light {
+		return [][2]int{{4, 1}, {5, 1}, {7, 2}}
+	}
+	return [][2]int{{4, 1}, {5, 1}, {7, 1}, {7, 2}, {10, 3}}
+}
 
 // arm gives a world an adversary, and a drift and delays by its seed.
 func arm(w *world, a adversary, seed uint64) {
 	w.lie = a.lie
 	w.drift = driftMode(seed % uint64(driftModes))
+	if a.worst && seed/2%2 == 0 {
+		w.drift = driftSplit
+	}
 	w.point = seed%3 == 0
+	if seed%4 != 0 {
+		w.know() // so that the readings are as wrong as they may be
+	}
 	switch {
 	case a.slow:
 		w.delay = slowLiars(w)
@@ -40,7 +51,7 @@ func (w *world) check(name string, slack float64) (guarantee Guarantee) {
 			w.t.Errorf("%s, seed %d: "+format+"\n%v", append(append([]any{name, w.seed}, a...), m)...)
 		}
 	}
-	fail(m.rounds > 20*len(w.correct()) && m.skipped == 0 && m.steps == 0 && m.voids == 0, "rounds were missed")
+	fail(m.rounds >= 20*len(w.judged()) && m.skipped == 0 && m.steps == 0 && m.voids == 0, "rounds were missed")
 	fail(m.wrong == 0, "a guaranteed reading was wrong")
 	fail(m.convergence <= b.Convergence+slack, "δ_v %.2f µs is above its bound %.2f", m.convergence*1e6, b.Convergence*1e6)
 	fail(m.spread <= b.Spread+slack, "Π %.2f µs is above its bound %.2f", m.spread*1e6, b.Spread*1e6)
@@ -70,14 +81,17 @@ func boundsHold(t *testing.T, c Config) {
 	alone := 0
 	for seed := range uint64(seeds) {
 		for i, a := range adversaries() {
+			if light && i%3 != 2 {
+				continue
+			}
 			w := newWorld(t, 1000*seed+uint64(i), c, c.Faults, 1e-3)
 			arm(w, a, seed+uint64(i))
 			if !w.inSync(60) {
 				t.Fatalf("%s, seed %d: not in sync after 60 s", a.name, w.seed)
 			}
-			w.run(8)
+			w.run(6)
 			w.measuring = true
-			w.run(30)
+			w.run(24)
 			b := w.check(a.name, 1e-9)
 			alone += w.seen.disjointNow
 			if r := w.seen.spread / b.Spread; r > ratio.spread {

@@ -286,7 +286,7 @@ func (l *lemma) read(rng *rand.Rand, liars, side int, own float64, wide bool) []
 // cells are the (n, f) that the lemmas are tested with.
 func cells() [][2]int { return [][2]int{{4, 1}, {5, 1}, {7, 1}, {7, 2}, {10, 3}, {3, 0}} }
 
-const lemmaCases = 60000
+const lemmaCases = 60000 * seeds
 
 // TestLemma is theory 3.2: containment, and the contraction Π/2+2ε of the midpoints and that of the averages. It has teeth: the worst
 // case found comes near the bound.

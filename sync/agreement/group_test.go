@@ -483,3 +483,33 @@ func FuzzGroup(f *testing.F) {
 		}
 	})
 }
+
+func TestNames(t *testing.T) {
+	for k, want := range map[interface{ String() string }]string{
+		Idle: "idle", Formed: "formed", Joined: "joined", Adjusted: "adjusted", Skipped: "skipped",
+		Init: "init", Join: "join", Sync: "sync", Holdover: "holdover", Status(7): "status_7",
+	} {
+		if k.String() != want {
+			t.Errorf("%q is called %q", want, k.String())
+		}
+	}
+	if a, _ := Joined.MarshalText(); string(a) != "joined" {
+		t.Errorf("%s", a)
+	}
+	if a, _ := Sync.MarshalText(); string(a) != "sync" {
+		t.Errorf("%s", a)
+	}
+}
+
+// TestNumber: rounds are numbered alike before and after the epoch of the timeline.
+func TestNumber(t *testing.T) {
+	g := newBench(t, testConfig(4, 1, IntervalMidpoint)).g
+	for ns, want := range map[int64]int64{0: 0, 999_999_999: 0, 1_000_000_000: 1, -1: -1, -1_000_000_000: -1, -1_000_000_001: -2} {
+		if k := g.number(virtualclock.Unix(ns, 0)); k != want || g.instant(k).After(virtualclock.Unix(ns, 0)) {
+			t.Errorf("%d ns is in round %d, want %d", ns, k, want)
+		}
+	}
+	if c := g.Config(); c.Slew != 0.4 || c.Lateness != 0.125 || c.InitRound != 1 {
+		t.Errorf("the defaults are %+v", c)
+	}
+}

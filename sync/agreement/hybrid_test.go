@@ -266,3 +266,35 @@ func TestHybridAlone(t *testing.T) {
 		t.Errorf("alone it is %g s from UTC with masters that are within %g s", far, alpha)
 	}
 }
+
+// TestHybridHonest: with rates learnt and masters that are a few microseconds off, the group is at UTC within little more than what they
+// are off on average; without the rates it would lag by drift·P/G.
+func TestHybridHonest(t *testing.T) {
+	for seed := range uint64(2 * seeds) {
+		const alpha = 20e-6
+		c := hybridConfig(5, 1, alpha)
+		c.RateLimit = 2 * c.Drift
+		w := newWorld(t, 7400+seed, c, 0, 1e-3)
+		lanSoftware(w)
+		wrong := make([]float64, c.Members)
+		for i := range wrong {
+			wrong[i] = 10e-6 * (2*w.rng.Float64() - 1)
+		}
+		w.masters = func(h *host) External {
+			return External{
+				Known: true, At: h.rawAt(w.now), Base: w.truth().AddSeconds(wrong[h.id] + 2e-6*w.rng.NormFloat64()), Low: -alpha, High: alpha,
+				Rate: -h.drift / (1 + h.drift),
+			}
+		}
+		if !w.inSync(60) {
+			t.Fatalf("seed %d: not in sync", seed)
+		}
+		w.run(120)
+		w.measuring = true
+		w.run(60)
+		w.checkHybrid("honest masters", alpha, 5)
+		if w.seen.accuracy > 15e-6 || w.seen.rmsPair() > 1.5e-6 {
+			t.Errorf("seed %d: %.2f µs from UTC, %.2f µs RMS from one another", seed, w.seen.accuracy*1e6, w.seen.rmsPair()*1e6)
+		}
+	}
+}

@@ -232,6 +232,40 @@ func TestMedianDivergesOverMessages(t *testing.T) {
 	}
 }
 
+// TestStuck: three of seven restart with other clocks while the four that are left are farther apart than a group can be. Neither of the two
+// sorts has a quorum of its own; in the end they form a group together.
+func TestStuck(t *testing.T) {
+	w := newWorld(t, 11, testConfig(7, 2, IntervalMidpoint), 0, 1e-3)
+	if !w.inSync(60) {
+		t.Fatal("not in sync")
+	}
+	w.cut = func(*host, *host) bool { return true }
+	w.run(5)
+	for i, h := range w.hosts[:4] {
+		m := h.group.state.Current
+		m.Base = m.Base.AddSeconds(0.02 * float64(i))
+		h.group.retarget(h.rawAt(w.now), m, false)
+	}
+	for _, h := range w.hosts[4:] {
+		h.up = false
+	}
+	w.run(1)
+	for _, h := range w.hosts[4:] {
+		w.start(h)
+	}
+	w.cut = nil
+	if !w.inSync(3*stuckRounds + 60) {
+		for _, h := range w.hosts {
+			t.Logf("%v %+v", h.group.state.Status, h.group.outcome)
+		}
+		t.Fatal("they never come together")
+	}
+	w.run(6)
+	w.measuring = true
+	w.run(30)
+	w.check("together again", 1e-9)
+}
+
 // TestPausedHost: a host that is stopped for seconds misses its rounds, says so, and comes back without anybody stepping.
 func TestPausedHost(t *testing.T) {
 	w := newWorld(t, 9, testConfig(5, 1, IntervalMidpoint), 0, 1e-3)

@@ -30,6 +30,7 @@ type world struct {
 	probe     float64 // s between two exchanges of a pair
 	point     bool    // the filters make point estimates
 	least     float64 // one-way delay, s
+	known     float64 // what the hosts know of it
 	queue     func() float64
 	delay     func(from, to *host) float64 // nil: least + queue()
 	drift     driftMode
@@ -190,7 +191,7 @@ func (w *world) start(h *host) {
 	h.raw = &roundtrip.Raw{Line: virtualclock.Line{C0: hw.Ticks(1 << 40), T0: h.anchor, Period: virtualclock.PeriodOf(1e9)}}
 	h.filters, h.eras = nil, make([]uint64, c.Members-1)
 	for range c.Members - 1 {
-		h.filters = append(h.filters, roundtrip.NewFilter(h.raw, roundtrip.FilterConfig{Drift: RelativeDrift(c.Drift), Granularity: 1e-9}))
+		h.filters = append(h.filters, roundtrip.NewFilter(h.raw, w.filterConfig()))
 	}
 	raw := h.rawAt(w.now)
 	g, err := New(c, h.era, raw, raw)
@@ -206,6 +207,20 @@ func (w *world) start(h *host) {
 	}
 	w.push(event{at: w.now + w.rng.Float64()*0.25, kind: eventDrift, p: h, token: h.era})
 	w.rearm(h)
+}
+
+func (w *world) filterConfig() roundtrip.FilterConfig {
+	return roundtrip.FilterConfig{Drift: RelativeDrift(w.config.Drift), Granularity: 1e-9, MinDelay: w.known}
+}
+
+// know tells all hosts the least delay, less what their own clocks may be fast.
+func (w *world) know() {
+	w.known = w.least * (1 - w.config.Drift)
+	for _, h := range w.hosts {
+		for _, f := range h.filters {
+			f.Configure(w.filterConfig())
+		}
+	}
 }
 
 func (h *host) read(t float64) float64 { return h.h0 + (t-h.t0)*(1+h.drift) }

@@ -30,7 +30,7 @@ const (
 //
 // A request is bound to its answer by a random 64-bit number, new in each request; an interleaved one carries a second, so that
 // the answer tells which mode it is in. Datagrams that do not repeat such a number change nothing here. At most one answer to
-// each request is used.
+// each request is used. With SetAuthenticator, datagrams without the server's MAC change nothing either.
 type Exchanger struct {
 	sequence uint32
 	pivot    int64
@@ -46,6 +46,10 @@ type Exchanger struct {
 
 	past     [remembered]past
 	pastNext int
+
+	authenticator ntp.Authenticator
+	// extensions go into each request, received came with the last answer.
+	extensions, received []byte
 
 	packet  ntp.Packet
 	samples [2]Sample
@@ -103,7 +107,7 @@ func (x *Exchanger) Request(rng *rand.ChaCha8, now hw.Ticks, followUp bool, buf 
 	}
 	x.tries++
 	x.waiting = true
-	return p.Append(buf[:0]), x.sequence
+	return x.seal(p, buf[:0]), x.sequence
 }
 
 // nonce returns a random number that is neither 0, which means none, nor taken.
@@ -155,8 +159,12 @@ func refine(old *hw.Stamp, s hw.Stamp) {
 // answer; whatever else comes leaves everything as it was.
 func (x *Exchanger) Receive(packet []byte, s hw.Stamp) (samples []Sample, code reason.Code) {
 	p := &x.packet
+	x.received = nil
 	if code := p.Decode(packet); code != reason.OK {
 		return nil, code
+	}
+	if !x.authentic(packet) {
+		return nil, reason.PacketAuthentication
 	}
 	if p.Mode != ntp.ModeServer {
 		return nil, reason.PacketMode
@@ -168,6 +176,7 @@ func (x *Exchanger) Receive(packet []byte, s hw.Stamp) (samples []Sample, code r
 	if code != reason.OK {
 		return nil, code
 	}
+	x.extended()
 	if code := judge(p); code != reason.OK {
 		x.finish(true)
 		return nil, code
@@ -355,9 +364,11 @@ func (x *Exchanger) Expire() {
 }
 
 // Reset forgets everything, as after a disruption of the counter or a change of the address; the numbering goes on, and the
-// pivot stays.
+// pivot, the authenticator and the extension fields stay.
 func (x *Exchanger) Reset() {
-	*x = Exchanger{sequence: x.sequence, pivot: x.pivot, hasPivot: x.hasPivot}
+	*x = Exchanger{
+		sequence: x.sequence, pivot: x.pivot, hasPivot: x.hasPivot, authenticator: x.authenticator, extensions: x.extensions,
+	}
 }
 
 // Interleaved reports whether the server has been seen to answer in interleaved mode, and has not gone back to basic mode since.

@@ -141,14 +141,18 @@ type publicServer struct {
 	refused   reason.Counts
 }
 
-func startServer(t *testing.T) *publicServer {
+func startServer(t *testing.T, change func(c *roundtrip.ResponderConfig)) *publicServer {
 	counter := openCounter(t)
 	conn, err := hw.ListenUDP(netip.MustParseAddrPort("127.0.0.1:0"), hw.StampOptions{Counter: counter, Kernel: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	hertz := counter.Frequency().Hertz
-	responder, err := roundtrip.NewResponder(roundtrip.ResponderConfig{Hertz: hertz, Interleaved: true, RatePerSecond: 1000, Burst: 1000})
+	config := roundtrip.ResponderConfig{Hertz: hertz, Interleaved: true, RatePerSecond: 1000, Burst: 1000}
+	if change != nil {
+		change(&config)
+	}
+	responder, err := roundtrip.NewResponder(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +175,7 @@ func (s *publicServer) Close() {
 func (s *publicServer) run() {
 	defer s.done.Done()
 	tokens := map[uint32]uint64{}
-	request, answer := make([]byte, 1500), make([]byte, 0, 48)
+	request, answer := make([]byte, 1500), make([]byte, 0, 128)
 	var next hw.Ticks
 	state := roundtrip.ServerState{Stratum: 4, ReferenceID: 0x7f000001}
 	for {
@@ -230,7 +234,7 @@ func (s *publicServer) follow(state *roundtrip.ServerState) hw.Ticks {
 func TestChronydFollowsTheResponder(t *testing.T) {
 	testkit.NoLeaks(t)
 	testkit.RequireTool(t, "chronyd")
-	server := startServer(t)
+	server := startServer(t, nil)
 	closed := false
 	defer func() {
 		if !closed {

@@ -43,6 +43,17 @@ type ResponderConfig struct {
 	// Precision is the claimed precision as log2 seconds, at most −1. 0 means: what the counter's frequency gives, but not
 	// below 2⁻²⁹ s.
 	Precision int8
+	// Keys are the keys of the clients that authenticate their requests: such a request is answered under the same key, and
+	// refused if none of Keys made its MAC. nil: there is none.
+	Keys ntp.Keyring
+	// Require are the prefixes of the clients that must authenticate their requests.
+	Require []netip.Prefix
+	// Extend writes the extension fields of an answer; nil: answers have none. It is called for requests with a good MAC and
+	// extension fields, after the clock was read, so it must be quick. key is the one of Keys; request are the request's fields,
+	// which may be those of an old one that somebody sends again: only the answer is bound to the request's number. answer is
+	// to be filled with whole fields (ntp.AppendExtension, with a MAC to come): it is as long as request, since equal lengths
+	// travel equally long, and zero. false: the answer has no fields. Neither slice may be kept.
+	Extend func(key ntp.Authenticator, request, answer []byte) bool
 	// Seed makes the hash tables' order and the choice of the requests that get a kiss; it must be secret where packets meet
 	// a real network.
 	Seed [32]byte
@@ -53,6 +64,8 @@ type ResponderStats struct {
 	// Answered counts all answers that carry a time, Interleaved those of them in interleaved mode, Unsynchronised the
 	// answers that say that there is no time to give, Kisses the kiss-o'-death packets.
 	Answered, Interleaved, Unsynchronised, Kisses uint64
+	// Authenticated counts the answers of any kind that carry a MAC.
+	Authenticated uint64
 }
 
 // Responder answers NTP requests from the virtual clock. Its memory is fixed when it is made. It is not safe for concurrent
@@ -71,6 +84,7 @@ type Responder struct {
 	epochKnown bool
 	request    ntp.Packet
 	answer     ntp.Packet
+	guard      guard
 }
 
 // NewResponder checks the configuration and returns a responder that has seen no client.
@@ -94,10 +108,14 @@ func NewResponder(c ResponderConfig) (*Responder, error) {
 	if err != nil {
 		return nil, err
 	}
+	guard, err := newGuard(&c)
+	if err != nil {
+		return nil, err
+	}
 	if c.MaxClients == 0 {
 		c.MaxClients = defaultMaxClients
 	}
-	r := &Responder{access: allowed, rng: rand.NewChaCha8(c.Seed), precision: c.Precision}
+	r := &Responder{access: allowed, guard: guard, rng: rand.NewChaCha8(c.Seed), precision: c.Precision}
 	if r.precision == 0 {
 		r.precision = int8(max(-29, min(-1, math.Ceil(math.Log2(1/c.Hertz)))))
 	}
@@ -118,7 +136,7 @@ func (r *Responder) Stats() ResponderStats { return r.stats }
 //
 // arrival is the request's arrival stamp, now a counter reading taken after it and just before the answer is sent; k is the
 // virtual clock at that time and s what may be said of it (nil: not synchronised). The answer is written to answer[:0], which
-// should have room for 48 bytes; it is never longer than the request.
+// should have room for as much as the request has, and must not be its memory; it is never longer than the request.
 //
 // The receive timestamp is not before the arrival, the transmit timestamp not after now, both as the virtual clock reads them,
 // and root delay/2 + root dispersion is at least the largest difference between the virtual clock and true time at either.
@@ -131,23 +149,23 @@ func (r *Responder) Respond(request []byte, from netip.AddrPort, arrival hw.Stam
 	if !r.access.allows(client) {
 		return nil, 0, reason.RequestDenied
 	}
-	if code := r.read(request); code != reason.OK {
+	if code := r.read(request, client); code != reason.OK {
 		return nil, 0, code
 	}
-	if r.limit != nil && !r.limit.take(client, now) {
+	if r.limit != nil && !r.limit.take(client, r.guard.key != nil, now) {
 		if r.rng.Uint64()%kissOneIn != 0 {
 			return nil, 0, reason.RequestRate
 		}
-		return r.kiss().Append(answer[:0]), 0, reason.RequestRate
+		return r.seal(r.kiss(), answer[:0]), 0, reason.RequestRate
 	}
 	if !servable(s) || k == nil || !k.Interval(now).Status.Sound() {
-		return r.unsynchronised(k).Append(answer[:0]), 0, reason.OK
+		return r.write(r.unsynchronised(k), answer[:0]), 0, reason.OK
 	}
 	r.enter(k, now)
 	arrived := r.arrived(arrival, now)
 	bound := max(clockBound(k, arrived), clockBound(k, now))
 	if !(bound < ntp.MaxDispersion) {
-		return r.unsynchronised(k).Append(answer[:0]), 0, reason.OK
+		return r.write(r.unsynchronised(k), answer[:0]), 0, reason.OK
 	}
 	a := r.prepare()
 	a.Leap, a.Stratum, a.ReferenceID = s.Leap, s.Stratum, s.ReferenceID
@@ -161,7 +179,7 @@ func (r *Responder) Respond(request []byte, from netip.AddrPort, arrival hw.Stam
 	}
 	setRoot(a, s.RootDelay, bound)
 	r.stats.Answered++
-	return a.Append(answer[:0]), token, reason.OK
+	return r.write(a, answer[:0]), token, reason.OK
 }
 
 // servable reports whether there is a clock to serve from.
@@ -177,8 +195,8 @@ func setRoot(a *ntp.Packet, rootDelay, bound float64) {
 	a.RootDispersion = ntp.ShortCeil(bound - a.RootDelay.Seconds()/2)
 }
 
-// read decodes a request and names what is wrong with it.
-func (r *Responder) read(request []byte) reason.Code {
+// read decodes a request, authenticates it and names what is wrong with it.
+func (r *Responder) read(request []byte, client netip.Addr) reason.Code {
 	p := &r.request
 	switch p.Decode(request) {
 	case reason.OK:
@@ -189,11 +207,17 @@ func (r *Responder) read(request []byte) reason.Code {
 	default:
 		return reason.RequestMalformed
 	}
+	if !r.guard.authentic(request, p) {
+		return reason.RequestAuthentication
+	}
 	if p.Mode != ntp.ModeClient {
 		return reason.RequestMode
 	}
 	if p.Version != 3 && p.Version != 4 {
 		return reason.RequestVersion
+	}
+	if r.guard.lacks(client) {
+		return reason.RequestUnauthenticated
 	}
 	return reason.OK
 }

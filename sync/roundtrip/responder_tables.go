@@ -110,10 +110,12 @@ type buckets struct {
 }
 
 type bucket struct {
-	used   bool
-	client [16]byte
-	last   hw.Ticks
-	tokens float64
+	used bool
+	// authentic: this is the bucket of the client's authenticated requests, which nobody can empty in its name.
+	authentic bool
+	client    [16]byte
+	last      hw.Ticks
+	tokens    float64
 }
 
 func newBuckets(c ResponderConfig, rng *rand.ChaCha8) *buckets {
@@ -132,14 +134,14 @@ func rateKey(client netip.Addr) [16]byte {
 	return key
 }
 
-// take reports whether the client may ask once more, and counts it.
-func (b *buckets) take(client netip.Addr, now hw.Ticks) bool {
+// take reports whether the client may ask once more, and counts it. Authenticated requests are counted apart.
+func (b *buckets) take(client netip.Addr, authentic bool, now hw.Ticks) bool {
 	key := rateKey(client)
 	set := &b.entries[b.hash.sum(key, 0)&uint64(len(b.entries)-1)]
 	e := &set[0]
 	for i := range set {
 		c := &set[i]
-		if c.used && c.client == key {
+		if c.used && c.client == key && c.authentic == authentic {
 			e = c
 			break
 		}
@@ -147,8 +149,8 @@ func (b *buckets) take(client netip.Addr, now hw.Ticks) bool {
 			e = c
 		}
 	}
-	if !e.used || e.client != key {
-		*e = bucket{used: true, client: key, last: now, tokens: b.burst}
+	if !e.used || e.client != key || e.authentic != authentic {
+		*e = bucket{used: true, authentic: authentic, client: key, last: now, tokens: b.burst}
 	}
 	if passed := now.Sub(e.last); passed > 0 {
 		e.tokens = min(b.burst, e.tokens+float64(passed)*b.perTick)

@@ -221,7 +221,8 @@ func TestRefusedRequests(t *testing.T) {
 		{"version 1", raw(func(p *ntp.Packet) { p.Version = 1 }), reason.RequestVersion},
 		{"version 5", raw(func(p *ntp.Packet) { p.Version = 5 }), reason.RequestVersion},
 		{"extension field", raw(func(p *ntp.Packet) { p.Extensions = field }), reason.OK},
-		{"MAC", raw(func(p *ntp.Packet) { p.MAC = ntp.MAC{Length: 24, KeyID: 3} }), reason.OK},
+		{"MAC", raw(func(p *ntp.Packet) { p.MAC = ntp.MAC{Length: 24, KeyID: 3} }), reason.RequestAuthentication},
+		{"crypto-NAK", raw(func(p *ntp.Packet) { p.MAC = ntp.MAC{Length: 4} }), reason.RequestAuthentication},
 	} {
 		d := newDesk(t, nil).ask(c.request)
 		if d.code != c.code || (c.code == reason.OK) != (len(d.reply) == ntp.HeaderLength) || (c.code != reason.OK) != (d.reply == nil) || d.token != 0 {

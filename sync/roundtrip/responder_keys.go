@@ -1,0 +1,66 @@
+package roundtrip
+
+import (
+	"net/netip"
+
+	"github.com/clockd/clockd/internal/ntp"
+)
+
+// guard tells whose requests are whose.
+type guard struct {
+	keys ntp.Keyring
+	// required says which clients must authenticate; some is false if none must.
+	required access
+	some     bool
+	extend   func(key ntp.Authenticator, request, answer []byte) bool
+	// key made the present request's MAC; nil: it has none.
+	key    ntp.Authenticator
+	fields [ntp.MaxLength]byte
+}
+
+func newGuard(c *ResponderConfig) (guard, error) {
+	required, err := newAccess(c.Require, nil)
+	return guard{keys: c.Keys, required: required, some: len(c.Require) > 0, extend: c.Extend}, err
+}
+
+// authentic finds the key of a decoded request; false: it has a MAC, and nobody's. Such a request gets no answer, as with chrony:
+// a crypto-NAK (RFC 5905 section 9.2) would be as good as one forged by anybody, so clients must not heed it.
+func (g *guard) authentic(request []byte, p *ntp.Packet) bool {
+	g.key = nil
+	if p.MAC.Length == 0 {
+		return true
+	}
+	if g.keys == nil || p.MAC.CryptoNAK() {
+		return false
+	}
+	g.key = g.keys.Find(request[:len(request)-int(p.MAC.Length)], &p.MAC)
+	return g.key != nil && g.key.Overhead() == int(p.MAC.Length)
+}
+
+// lacks reports whether the client must authenticate its requests and has not done so.
+func (g *guard) lacks(client netip.Addr) bool {
+	return g.some && g.key == nil && g.required.allows(client)
+}
+
+// write writes an answer with its extension fields.
+func (r *Responder) write(a *ntp.Packet, answer []byte) []byte {
+	g, asked := &r.guard, r.request.Extensions
+	if g.key != nil && g.extend != nil && len(asked) > 0 {
+		fields := g.fields[:len(asked)]
+		clear(fields)
+		if g.extend(g.key, asked, fields) && ntp.WholeExtensions(fields) {
+			a.Extensions = fields
+		}
+	}
+	return r.seal(a, answer)
+}
+
+// seal writes an answer under the key of its request.
+func (r *Responder) seal(a *ntp.Packet, answer []byte) []byte {
+	answer = a.Append(answer)
+	if r.guard.key == nil {
+		return answer
+	}
+	r.stats.Authenticated++
+	return r.guard.key.Seal(answer)
+}
