@@ -144,7 +144,8 @@ func (n *Node) external() agreement.External {
 // afterRound takes over what a round has decided.
 func (n *Node) afterRound(o *agreement.Outcome) {
 	g := n.group
-	verdicts := append(g.outcome.Verdicts[:0], o.Verdicts...)
+	verdicts := g.outcome.Verdicts[:0]
+	verdicts = append(verdicts, o.Verdicts...)
 	if o.Kind != agreement.Idle || g.outcome.Kind == agreement.Idle {
 		g.outcome = *o
 	}

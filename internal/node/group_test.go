@@ -297,3 +297,93 @@ func TestReloadKeepsTheEraWhileThePeersStay(t *testing.T) {
 	w.run(20)
 	w.expect(virtualclock.Synchronised, w.hosts...)
 }
+
+// hybridTown has masters on every host: the first three of four are right, the last host's lie by a second.
+func hybridTown(t *testing.T, seed uint64) *town {
+	c := townConfig(4, 1)
+	c.Gain, c.ExternalError, c.ExternalFaults = 0.25, 200e-6, 1
+	w := newTown(t, seed, c, 0)
+	for _, h := range w.hosts {
+		h.config.Sources = sources(1, 1)
+		h.masters[1] = &server{claims: 50e-6}
+		if h.id == 4 {
+			h.masters[1].offset = 1
+		}
+	}
+	return w
+}
+
+// TestHybridGoesToUTC: a bad master moves nobody's clock beyond what is promised; without masters the clocks stay together; when
+// they come back the group is pulled to UTC again, and nobody steps.
+func TestHybridGoesToUTC(t *testing.T) {
+	w := hybridTown(t, 21)
+	w.hybrid = true
+	w.bootAll(0.0005)
+	w.run(60)
+	right := w.hosts[:3]
+	w.expect(virtualclock.Synchronised, right...)
+	truth := func() (worst float64) {
+		for _, h := range w.hosts {
+			worst = max(worst, math.Abs(h.pub.Clock.Time(w.ticks(h)).Seconds(stageEpoch.AddSeconds(w.now))))
+		}
+		return worst
+	}
+	accuracy := w.hosts[0].node.group.member.Promised().Accuracy
+	if e := truth(); e > accuracy {
+		t.Errorf("a clock is %g s from UTC, promised are %g", e, accuracy)
+	}
+	for _, h := range right {
+		i := h.pub.Clock.Interval(w.ticks(h))
+		if now := stageEpoch.AddSeconds(w.now); now.Before(i.Earliest) || now.After(i.Latest) || h.pub.Internal {
+			t.Errorf("h%d: UTC is not in its interval, or it is called internal (%v)", h.id, h.pub.Internal)
+		}
+		if s := h.node.Snapshot(w.ticks(h)); s.Mode != "hybrid" || !(s.Group.ToUTC < 0.01) {
+			t.Errorf("h%d: mode %q, %g s to UTC", h.id, s.Mode, s.Group.ToUTC)
+		}
+	}
+	steps := w.hosts[0].node.Snapshot(w.ticks(w.hosts[0])).Steps
+	for _, h := range w.hosts {
+		h.masters[1].dead = true
+	}
+	w.run(120)
+	for i := range w.hosts {
+		for j := range i {
+			a, b := w.hosts[i], w.hosts[j]
+			if d := math.Abs(a.pub.Clock.Time(w.ticks(a)).Seconds(b.pub.Clock.Time(w.ticks(b)))); d > w.promised {
+				t.Errorf("without masters h%d and h%d are %g s apart", a.id, b.id, d)
+			}
+		}
+	}
+	for _, h := range w.hosts {
+		h.masters[1].dead = false
+	}
+	w.run(60)
+	if e := truth(); e > accuracy {
+		t.Errorf("back with masters, a clock is %g s from UTC, promised are %g", e, accuracy)
+	}
+	w.expect(virtualclock.Synchronised, right...)
+	if now := w.hosts[0].node.Snapshot(w.ticks(w.hosts[0])).Steps; now != steps {
+		t.Errorf("the clock stepped %d times", now-steps)
+	}
+}
+
+// TestHybridWithoutPeersFollowsItsMasters: all others are gone, the clock goes on at UTC.
+func TestHybridWithoutPeersFollowsItsMasters(t *testing.T) {
+	w := hybridTown(t, 22)
+	w.hybrid = true
+	w.bootAll(0.0005)
+	w.run(40)
+	for _, h := range w.hosts[1:] {
+		w.kill(h)
+	}
+	w.run(60)
+	h := w.hosts[0]
+	w.expect(virtualclock.Synchronised, h)
+	if e := h.pub.Clock.Time(w.ticks(h)).Seconds(stageEpoch.AddSeconds(w.now)); math.Abs(e) > 500e-6 {
+		t.Errorf("alone with its master, the clock is %g s from UTC", e)
+	}
+	i := h.pub.Clock.Interval(w.ticks(h))
+	if now := stageEpoch.AddSeconds(w.now); now.Before(i.Earliest) || now.After(i.Latest) {
+		t.Error("UTC is not in the interval")
+	}
+}

@@ -31,6 +31,7 @@ type town struct {
 	hosts  []*citizen
 	config agreement.Config
 	cut    func(a, b *citizen) bool
+	hybrid bool                                             // intervals are of UTC: the checks of those of the group do not apply
 	forged bool                                             // no answer's MAC is good
 	lie    func(from, to *citizen, a *peerwire.Answer) bool // false: no answer
 	only   []*citizen                                       // who is judged; nil: all honest ones
@@ -312,6 +313,7 @@ func (w *town) check() {
 			}
 			h.epoch, h.shown = h.pub.Clock.Epoch, v
 		}
+		w.checkEdges(h)
 		for n, p := range []*Publication{h.pub, h.old} {
 			if p == nil || !h.up {
 				continue
@@ -320,6 +322,9 @@ func (w *town) check() {
 				all = append(all, seen{h, i, p.Clock.Time(c), n == 0})
 			}
 		}
+	}
+	if w.hybrid {
+		all = nil
 	}
 	for x := range all {
 		for y := range x {
@@ -342,6 +347,22 @@ func (w *town) check() {
 				w.fail("h%d and h%d are %g s apart, their far edges %g s", a.h.id, b.h.id, d, far(a)+far(b))
 			}
 		}
+	}
+}
+
+// checkEdges holds what readers compute from the last publication against what the group says at this very moment.
+func (w *town) checkEdges(h *citizen) {
+	w.t.Helper()
+	if !h.up || h.pub == nil || !h.pub.Internal || h.node.group.member == nil {
+		return
+	}
+	c := w.ticks(h)
+	i, b := h.pub.Clock.Interval(c), h.node.group.member.Interval(h.node.group.raw.At(c))
+	if i.Status.Sound() && b.Status.Sound() && (b.Earliest.Before(i.Earliest) || i.Latest.Before(b.Latest)) {
+		w.fail("h%d's readers are told [%v, %v], the group says [%v, %v]", h.id, i.Earliest, i.Latest, b.Earliest, b.Latest)
+	}
+	if i.Status.Sound() && !b.Status.Sound() {
+		w.fail("h%d's readers are told %v, the group says %v (%v)", h.id, i.Status, b.Status, b.Reason)
 	}
 }
 

@@ -2,7 +2,6 @@ package node
 
 import (
 	"github.com/clockd/clockd/hw"
-	"github.com/clockd/clockd/internal/ntp"
 	"github.com/clockd/clockd/internal/peerwire"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/sync/agreement"
@@ -42,7 +41,7 @@ type peer struct {
 }
 
 func (n *Node) newPeer(g *group, c PeerConfig) *peer {
-	p := &peer{config: c, index: len(g.peers), exchanger: new(roundtrip.Exchanger), buffer: make([]byte, 0, ntp.MaxLength)}
+	p := &peer{config: c, index: len(g.peers), exchanger: new(roundtrip.Exchanger), buffer: make([]byte, 0, 512)}
 	p.vouched = c.Key.vouched()
 	p.exchanger.SetAuthenticator(p.vouched)
 	if code := p.exchanger.SetExtensions(peerwire.AppendRequest(nil)); code != reason.OK {
