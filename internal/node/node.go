@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
@@ -48,7 +49,12 @@ type Node struct {
 	// contradictions are the readings of the latest ones, newest first.
 	contradictions     [contradictionPatience]hw.Ticks
 	contradictionCount int
-	// exceeding: the measured rate has been beyond the drift bound since exceedingSince.
+	// leapAt is when a leap second that most sources announce takes effect.
+	leapAt    hw.Ticks
+	leapOver  hw.Ticks // when it is certainly over, and the servers can be expected to have stepped
+	leapArmed bool
+	// exceeding: the measured rate has been beyond the drift bound since exceedingSince; driftBroken: long enough to prove it.
+	driftBroken    bool
 	exceeding      bool
 	exceedingSince hw.Ticks
 	lastGood       hw.Ticks
@@ -66,6 +72,7 @@ type Node struct {
 // New checks the configuration and returns a node that waits for EventStart.
 func New(c Config) (*Node, error) {
 	c = c.withDefaults()
+	c.Sources = slices.Clone(c.Sources)
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("cannot make a node of this configuration: %w", err)
 	}
@@ -142,7 +149,7 @@ func (n *Node) start(e *Event) {
 }
 
 // reference reports whether this host's own clock is the reference.
-func (n *Node) reference() bool { return n.config.Local != nil && len(n.sources) == 0 }
+func (n *Node) reference() bool { return n.config.reference() }
 
 // onSource takes an event that belongs to one source.
 func (n *Node) onSource(s *source, e *Event) {
@@ -170,8 +177,10 @@ func (n *Node) configure(c *Config) {
 		return
 	}
 	next := c.withDefaults()
+	next.Sources = slices.Clone(next.Sources)
 	next.Counter, next.Granularity = n.config.Counter, n.config.Granularity
-	if err := next.check(); err != nil {
+	// A host does not turn from the reference into a follower, or back, while it runs: nothing it said before would hold.
+	if err := next.check(); err != nil || next.reference() != n.reference() {
 		n.report(Report{Topic: "config", Reason: reason.ConfigRefused})
 		return
 	}
@@ -197,21 +206,15 @@ func (n *Node) configure(c *Config) {
 			kept.poll, kept.leastPoll = sc.Poll, sc.Poll
 			kept.nextPoll = earlier(kept.nextPoll, n.now.Add(next.ticks(sc.Poll)))
 		}
-		if doubted {
-			kept.filter.Reset()
-			kept.start(n.now)
-		}
 		kept.config = sc
 		kept.filter.Configure(next.filterConfig(&sc))
 		n.sources = append(n.sources, kept)
 	}
-	if doubted {
-		n.held.ok = false
-		n.rates.Reset()
-		n.estimate = roundtrip.Estimate{At: n.now, Reason: reason.TooFewSources}
-	}
 	n.clock.SetMaxSlew(next.MaxSlew)
 	n.rates.Configure(next.drift(), next.wander())
+	if doubted {
+		n.disrupt(reason.AssumptionsWeakened)
+	}
 	n.update()
 }
 
@@ -230,8 +233,12 @@ func (n *Node) disrupt(code reason.Code) {
 		s.filter.Reset()
 		s.exchanger.Reset()
 		s.waiting, s.followUpDue, s.suspectLeft = false, false, 0
-		if !s.denied {
-			s.start(n.now)
+		if s.denied {
+			continue
+		}
+		s.start(n.now)
+		if code == reason.LeapSecond {
+			s.start(n.leapOver)
 		}
 	}
 	if n.reference() {
@@ -246,6 +253,9 @@ func (n *Node) disrupt(code reason.Code) {
 // schedule asks for the next timer, if it is another than the one asked for.
 func (n *Node) schedule() {
 	at := n.heartbeat
+	if n.leapArmed {
+		at = earlier(at, n.leapAt)
+	}
 	for _, s := range n.sources {
 		at = earlier(at, s.wake())
 	}
@@ -268,6 +278,10 @@ func (n *Node) schedule() {
 
 // beat publishes at every heartbeat and when a deadline has changed the status.
 func (n *Node) beat() {
+	if n.leapArmed && !n.now.Before(n.leapAt) {
+		n.leapArmed = false
+		n.disrupt(reason.LeapSecond)
+	}
 	due := !n.now.Before(n.heartbeat)
 	if due {
 		n.heartbeat = n.now.Add(n.config.ticks(n.config.Heartbeat))
