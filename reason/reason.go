@@ -61,6 +61,8 @@ const (
 	NeverSynchronised
 	Stale
 	ConfigRefused
+	AssumptionsWeakened
+	LeapSecond
 	DriftExceeded
 	WanderExceeded
 
@@ -160,6 +162,8 @@ var table = [Count]entry{
 	Contradiction:        {"contradiction", "the sources contradict what they proved before: an assumption was broken"},
 	NeverSynchronised:    {"never_synchronised", "the clock has not been synchronised since it started"},
 	ConfigRefused:        {"config_refused", "the new configuration is not usable; the old one stays"},
+	AssumptionsWeakened:  {"assumptions_weakened", "the new configuration assumes less than the old one: what was proved is proved no longer"},
+	LeapSecond:           {"leap_second", "a leap second was announced for this instant: time is measured anew after it"},
 	DriftExceeded:        {"drift_exceeded", "the oscillator is measured to be further from its nominal frequency than the configured drift bound"},
 	WanderExceeded:       {"wander_exceeded", "the oscillator's rate has changed by more than the configured wander bound"},
 	Stale:                {"stale", "no new sample for longer than the holdover limit"},

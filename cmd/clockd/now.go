@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,8 +132,10 @@ func (a *app) wait(ctx context.Context, bound, timeout time.Duration) error {
 		switch {
 		case err == nil && n.BoundS != nil && *n.BoundS <= bound.Seconds():
 			return a.showNow(&n)
-		case err != nil:
+		case err != nil && limit.Err() == nil:
 			last = err.Error()
+		case err != nil: // the time is up: what was wrong before tells more
+			last = cmp.Or(last, err.Error())
 		case n.BoundS != nil:
 			last = fmt.Sprintf("the clock is %s within %s", n.Status, showSeconds(*n.BoundS))
 		default:

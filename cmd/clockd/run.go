@@ -97,8 +97,12 @@ func (a *app) run(ctx context.Context, path string) error {
 		},
 	}
 	err = daemon.Run(ctx, o)
-	log.Info("clockd ends", "error", err)
-	return err
+	if err != nil {
+		log.Error("clockd ends", "error", err)
+		return err
+	}
+	log.Info("clockd ends")
+	return nil
 }
 
 // names lists what is followed.

@@ -13,6 +13,9 @@ type Config struct {
 	Source    []Source  `toml:"source"`
 	Selection Selection `toml:"sources"`
 	Stamps    Stamps    `toml:"stamps"`
+	// Keys and Identity are where the secrets are that others are known by.
+	Keys     Keys     `toml:"keys"`
+	Identity Identity `toml:"identity"`
 	// Server is nil when the host does not answer NTP requests.
 	Server *Server `toml:"server"`
 	// Local is nil unless this host is the reference.
@@ -56,6 +59,9 @@ type Source struct {
 	Interleaved  bool     `toml:"interleaved"`
 	MinDelay     Duration `toml:"min_delay"`
 	MaxError     Duration `toml:"max_error"`
+	// Key is the identifier of the symmetric key of its exchanges, PublicKey the server's identity; of both at most one is set.
+	Key       KeyID     `toml:"key"`
+	PublicKey PublicKey `toml:"public_key"`
 }
 
 // Selection says how the sources are weighed against each other.
@@ -79,6 +85,22 @@ type Server struct {
 	Rate        float64 `toml:"rate"`
 	Burst       int     `toml:"burst"`
 	Interleaved bool    `toml:"interleaved"`
+	// Keys and PublicKeys are the clients' that authenticate their requests; Require says who must.
+	Keys       []KeyID     `toml:"keys"`
+	PublicKeys []PublicKey `toml:"public_keys"`
+	Require    []Prefix    `toml:"require"`
+}
+
+// Keys is where the symmetric keys are.
+type Keys struct {
+	// File is in chrony's format; "" for none.
+	File string `toml:"file"`
+}
+
+// Identity is this host's own key.
+type Identity struct {
+	// KeyFile is a private key that clockd keygen made; "" for none.
+	KeyFile string `toml:"key_file"`
 }
 
 // Local makes this host the reference.

@@ -16,6 +16,13 @@ func testPaths() Paths {
 
 const source = "[[source]]\naddress = \"a.example\"\n"
 
+const (
+	keysFile = "[keys]\nfile = \"/k\"\n"
+	identity = "[identity]\nkey_file = \"/i\"\n"
+	// alice is the public key of RFC 7748 section 6.1.
+	alice = "clockd-public-1:hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmqnXpTc"
+)
+
 // Each kind of mistake, the line and column where it must be seen, and a part of what must be said.
 func TestEachMistakeIsFoundWhereItStands(t *testing.T) {
 	cases := []struct {
@@ -75,6 +82,26 @@ func TestEachMistakeIsFoundWhereItStands(t *testing.T) {
 		{"small size", source + "[log]\nevents_limit = \"1KiB\"\n", 4, 1, "out of range"},
 		{"section as value", source + "[other]\n", 3, 2, "a configuration has no section"},
 		{"inline table", "source = [{ address = \"a\", pol = \"1s\" }]\n", 1, 28, `did you mean "poll"?`},
+		{"key as text", source + "key = \"5\"\n" + keysFile, 3, 1, "without quotes"},
+		{"key too large", source + "key = 4294967296\n" + keysFile, 3, 1, "from 1 to 4294967295"},
+		{"key without file", source + "key = 5\n", 3, 1, "there is no file to take the key from"},
+		{"relative file", source + "key = 5\n[keys]\nfile = \"keys\"\n", 5, 1, "begins with /"},
+		{"public key as number", source + "public_key = 5\n" + identity, 3, 1, "the line that clockd keygen prints"},
+		{"public key mistyped", source + "public_key = \"" + alice[:63] + "d\"\n" + identity, 3, 1, "a character was mistyped"},
+		{"private key", source + "public_key = \"clockd-private-1:dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCphu0v4\"\n" + identity, 3, 1, "must not leave its host"},
+		{"no identity", source + "public_key = \"" + alice + "\"\n", 3, 1, "run clockd keygen"},
+		{"both keys", source + "key = 5\npublic_key = \"" + alice + "\"\n" + identity + keysFile, 4, 1, "remove one of the two"},
+		{"one identity twice", source + "public_key = \"" + alice + "\"\n[[source]]\naddress = \"b\"\npublic_key = \"" + alice + "\"\n" + identity, 6, 1, "must not vote twice"},
+		{"identity of a pool", source + "pool = true\npublic_key = \"" + alice + "\"\n" + identity, 4, 1, "no identity in common"},
+		{"key for both directions", source + "key = 5\n" + keysFile + "[server]\nkeys = [4, 5]\n", 7, 12, "give clients and sources different keys"},
+		{"client key twice", source + keysFile + "[server]\nkeys = [4, 4]\n", 6, 12, "in the list already"},
+		{"client key 0", source + keysFile + "[server]\nkeys = [0]\n", 6, 9, "0 is no key"},
+		{"client key without file", source + "[server]\nkeys = [4]\n", 4, 9, "there is no file to take the key from"},
+		{"client identity twice", source + identity + "[server]\npublic_keys = [\"" + alice + "\", \"" + alice + "\"]\n", 6, 84, "in the list already"},
+		{"empty client identity", source + identity + "[server]\npublic_keys = [\"\"]\n", 6, 16, "the key is empty"},
+		{"clients without own identity", source + "[server]\npublic_keys = [\"" + alice + "\"]\n", 4, 16, "run clockd keygen"},
+		{"require without keys", source + "[server]\nrequire = [\"10.0.0.0/8\"]\n", 4, 1, "none of these could be answered"},
+		{"require nobody", source + identity + "[server]\npublic_keys = [\"" + alice + "\"]\nrequire = [\"all\"]\n", 7, 12, "not a set of addresses"},
 		{"dotted key", source + "[x]\n[page]\npath = \"/p\"\n", 3, 2, `has no section "x"`},
 	}
 	for _, c := range cases {
@@ -118,7 +145,8 @@ func TestAllMistakesAreReportedAtOnceInTheOrderOfTheLines(t *testing.T) {
 func TestEveryValueIsRead(t *testing.T) {
 	document := `
 source = [{ address = "192.0.2.1:1123", poll = "1s", burst = 2, burst_spacing = "100ms", timeout = "2s", interleaved = false, min_delay = "10us", max_error = "5ms" },
-          { address = "pool.example", pool = true, pool_size = 3 }]
+          { address = "pool.example", pool = true, pool_size = 3, key = 7 },
+          { address = "peer.example", public_key = "` + alice + `" }]
 [counter]
 source = "monotonic_raw"
 drift_bound = "20ppm"
@@ -140,6 +168,13 @@ deny = ["10.1.0.0/16"]
 rate = 2.5
 burst = 9
 interleaved = false
+keys = [8, 4294967295]
+public_keys = ["` + alice + `"]
+require = ["10.2.0.0/16"]
+[keys]
+file = "/k"
+[identity]
+key_file = "/i"
 [page]
 path = "/a"
 [control]
@@ -159,6 +194,10 @@ events_limit = "2MiB"
 		t.Fatal(err)
 	}
 	prefix := func(s string) Prefix { return Prefix(netip.MustParsePrefix(s)) }
+	var publicKey PublicKey
+	if err := publicKey.setTOML(alice); err != nil || publicKey.String() != alice || (PublicKey{}).String() != "" {
+		t.Fatal(err)
+	}
 	want := &Config{
 		Counter: Counter{"monotonic_raw", 20e-6, 0},
 		Clock: Clock{1e-3, Duration(time.Second), 0, Duration(30 * time.Second), Duration(100 * time.Millisecond),
@@ -168,14 +207,21 @@ events_limit = "2MiB"
 				Timeout: Duration(2 * time.Second), MinDelay: Duration(10 * time.Microsecond), MaxError: Duration(5 * time.Millisecond)},
 			func() Source {
 				s := defaultSource()
-				s.Address, s.Pool, s.PoolSize = Address{"pool.example", 123}, true, 3
+				s.Address, s.Pool, s.PoolSize, s.Key = Address{"pool.example", 123}, true, 3, 7
+				return s
+			}(),
+			func() Source {
+				s := defaultSource()
+				s.Address, s.PublicKey = Address{"peer.example", 123}, publicKey
 				return s
 			}(),
 		},
 		Selection: Selection{2},
+		Keys:      Keys{"/k"}, Identity: Identity{"/i"},
 		Server: &Server{
 			Listen: []Listen{Listen(netip.MustParseAddrPort("127.0.0.1:1")), Listen(netip.MustParseAddrPort("[::]:2"))},
 			Allow:  []Prefix{prefix("10.0.0.0/8"), prefix("::1/128")}, Deny: []Prefix{prefix("10.1.0.0/16")}, Rate: 2.5, Burst: 9,
+			Keys: []KeyID{8, 4294967295}, PublicKeys: []PublicKey{publicKey}, Require: []Prefix{prefix("10.2.0.0/16")},
 		},
 		Page: Page{"/a"}, Control: Control{"/b", "adm", 0o600}, State: State{"/c"},
 		Log: Log{Level(slog.LevelDebug), "json", "/e", 2 << 20},

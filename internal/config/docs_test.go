@@ -53,7 +53,9 @@ func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.Server.Allow, got.Server.Deny = nil, nil // empty and missing are the same
+	// Empty and missing are the same.
+	got.Server.Allow, got.Server.Deny, got.Server.Require = nil, nil, nil
+	got.Server.Keys, got.Server.PublicKeys = nil, nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("documented %+v\ndefault    %+v", got, want)
 	}

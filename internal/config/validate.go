@@ -50,6 +50,7 @@ func (d *decoder) validate(c *Config) {
 			"or [local] to make this host the reference, or run without a file to follow public servers")
 	}
 	d.duplicates(c.Source)
+	d.validateSecrets(c)
 	if n := int(c.Selection.MaxFalse); n > 0 && !hasPool(c.Source) && len(c.Source) < 2*n+1 {
 		d.complain("sources.max_false", "%d false sources cannot be outvoted by %d sources in all; configure at least %d, or write \"auto\"", n, len(c.Source), 2*n+1)
 	}

@@ -37,6 +37,8 @@ type daemon struct {
 	server     *server
 	resolver   *resolver
 	page       *virtualclock.PageWriter
+	secrets    *secrets
+	sealed     []byte // the last request that was sent under a key
 	control    *control.Listener
 	questions  chan command
 	recorder   *eventlog.Writer
@@ -98,13 +100,17 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 		reporter: newReporter(o.Log, time.Now), keeper: newKeeper(), resolver: newResolver(ctx, o.Lookup),
 		timer: time.NewTimer(time.Hour),
 	}
+	var err error
+	if d.secrets, err = loadSecrets(o.Config); err != nil {
+		return d, fmt.Errorf("daemon: %w", err)
+	}
+	d.warnOfWeakKeys()
 	if err := d.openCounter(); err != nil {
 		return d, err
 	}
 	if err := d.openControl(); err != nil {
 		return d, err
 	}
-	var err error
 	if d.client, err = newClient(); err != nil {
 		return d, fmt.Errorf("daemon: %w", err)
 	}
@@ -230,7 +236,7 @@ func (d *daemon) openServer() error {
 	if _, err := rand.Read(seed[:]); err != nil {
 		return fmt.Errorf("daemon: the system gives no secret seed: %w", err)
 	}
-	s, err := newServer(d.config.Server, d.counter, d.stampOptions(), seed)
+	s, err := newServer(d.config.Server, d.secrets.clients, d.counter, d.stampOptions(), seed)
 	if err != nil {
 		return err
 	}
@@ -259,6 +265,7 @@ func (d *daemon) listen() {
 // openNode makes the node and hands it its first event.
 func (d *daemon) openNode() error {
 	_, _, ask := d.roster.configure(d.config)
+	d.lockSources()
 	for _, e := range ask {
 		e.question = d.resolver.Ask(e.config.Address.Host)
 	}

@@ -226,7 +226,7 @@ func TestReloadKeepsTheClock(t *testing.T) {
 
 func TestReloadWithoutAFileIsRefused(t *testing.T) {
 	d := &daemon{options: Options{}}
-	if _, err := d.load(); err == nil {
+	if _, _, err := d.load(); err == nil {
 		t.Error("a reload without Load")
 	}
 }

@@ -183,6 +183,10 @@ func (d *daemon) sendTo(s *slot, a *node.Action) (hw.Stamp, error) {
 	if !s.address.IsValid() {
 		return hw.Stamp{}, reason.SourceResolve
 	}
+	packet, err := d.seal(s, a.Packet)
+	if err != nil {
+		return hw.Stamp{}, err
+	}
 	d.unanswered(s)
 	if s.link == nil {
 		l, err := d.client.Dial(s.id, s.address, d.stampOptions())
@@ -193,7 +197,7 @@ func (d *daemon) sendTo(s *slot, a *node.Action) (hw.Stamp, error) {
 	}
 	l := s.link
 	l.mu.Lock()
-	id, stamp, err := l.conn.Send(a.Packet, netip.AddrPort{}, netip.Addr{})
+	id, stamp, err := l.conn.Send(packet, netip.AddrPort{}, netip.Addr{})
 	l.mu.Unlock()
 	if err != nil {
 		return hw.Stamp{}, fmt.Errorf("daemon: %w", err)
@@ -240,7 +244,7 @@ func (d *daemon) take(m *mail) {
 		if s.why != reason.OK {
 			s.why, s.detail = reason.OK, ""
 		}
-		d.handle(node.Event{Kind: node.EventPacket, Source: s.id, Stamp: m.stamp, Packet: m.room[:m.n]})
+		d.handle(node.Event{Kind: node.EventPacket, Source: s.id, Stamp: m.stamp, Packet: m.room[:m.n], Authentic: s.authentic(m.room[:m.n])})
 	case mailStamp:
 		if sequence, ok := m.link.recall(m.id); ok {
 			d.handle(node.Event{Kind: node.EventSent, Source: s.id, Sequence: uint32(sequence), Stamp: m.stamp})

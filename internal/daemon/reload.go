@@ -15,7 +15,7 @@ import (
 func (d *daemon) reload() {
 	d.options.Notify(reloading())
 	defer d.options.Notify("READY=1")
-	next, err := d.load()
+	next, locks, err := d.load()
 	if err != nil {
 		d.reloadError = "the configuration was not reloaded, the one before stays in force: " + err.Error()
 		d.log.Error("the configuration was not reloaded, the one before stays in force", "error", err)
@@ -23,7 +23,7 @@ func (d *daemon) reload() {
 	}
 	d.reloadError = ""
 	d.reloads++
-	d.apply(next)
+	d.apply(next, locks)
 }
 
 // reloading is what sd_notify(3) asks for: the manager sees by CLOCK_MONOTONIC that this is the answer to its own signal.
@@ -35,18 +35,24 @@ func reloading() string {
 	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000)
 }
 
-func (d *daemon) load() (*config.Config, error) {
+func (d *daemon) load() (*config.Config, *secrets, error) {
 	if d.options.Load == nil {
-		return nil, errors.New("there is no configuration file to read again")
+		return nil, nil, errors.New("there is no configuration file to read again")
 	}
-	return d.options.Load()
+	c, err := d.options.Load()
+	if err != nil {
+		return nil, nil, err
+	}
+	locks, err := loadSecrets(c)
+	return c, locks, err
 }
 
 // apply puts a configuration into force.
-func (d *daemon) apply(next *config.Config) {
-	before := d.config
+func (d *daemon) apply(next *config.Config, locks *secrets) {
+	before, clients := d.config, d.secrets.clients
 	d.keepFixed(next)
-	d.config = next
+	d.config, d.secrets = next, locks
+	d.warnOfWeakKeys()
 	if d.options.Level != nil {
 		d.options.Level.Set(next.Log.Level.SlogLevel())
 	}
@@ -54,6 +60,7 @@ func (d *daemon) apply(next *config.Config) {
 		d.roster.all(func(_ *entry, s *slot) { d.unlink(s) })
 	}
 	gone, entries, ask := d.roster.configure(next)
+	d.lockSources()
 	for _, s := range gone {
 		d.unlink(s)
 	}
@@ -65,7 +72,7 @@ func (d *daemon) apply(next *config.Config) {
 	for _, e := range ask {
 		e.question = d.resolver.Ask(e.config.Address.Host)
 	}
-	if !reflect.DeepEqual(before.Server, next.Server) || before.Stamps != next.Stamps {
+	if !reflect.DeepEqual(before.Server, next.Server) || before.Stamps != next.Stamps || !sameKeys(clients, locks.clients) {
 		if err := d.openServer(); err != nil {
 			d.reloadError = err.Error()
 			d.log.Error("not serving", "error", err)

@@ -10,6 +10,7 @@ import (
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/sync/roundtrip"
@@ -31,19 +32,22 @@ type server struct {
 	published bool
 	requests  uint64
 	answers   uint64
-	// interleaved is how many of the answers were in interleaved mode: the responder's own figure belongs to the server's goroutine.
-	interleaved uint64
-	rejected    reason.Counts
-	listening   []netip.AddrPort
-	troubles    []string
+	// interleaved is how many of the answers were in interleaved mode, authenticated how many under a key: the responder's own
+	// figures belong to the server's goroutine.
+	interleaved, authenticated uint64
+
+	rejected  reason.Counts
+	listening []netip.AddrPort
+	troubles  []string
 	// wanted are the addresses of the configuration that are not listened on yet. It belongs to the loop.
 	wanted []netip.AddrPort
 	stamps hw.StampOptions
 }
 
 // newServer makes a server that listens nowhere yet.
-func newServer(c *config.Server, counter hw.Counter, stamps hw.StampOptions, seed [32]byte) (*server, error) {
+func newServer(c *config.Server, clients []*keys.Key, counter hw.Counter, stamps hw.StampOptions, seed [32]byte) (*server, error) {
 	responder, err := roundtrip.NewResponder(roundtrip.ResponderConfig{
+		Keys: keys.NewRing(clients...), Require: config.Prefixes(c.Require),
 		Allow: config.Prefixes(c.Allow), Deny: config.Prefixes(c.Deny), RatePerSecond: c.Rate, Burst: c.Burst,
 		Interleaved: c.Interleaved, Hertz: counter.Frequency().Hertz, Seed: seed,
 	})
@@ -114,7 +118,7 @@ func (s *server) status() *control.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := &control.Server{Listening: []string{}, Error: strings.Join(s.troubles, "; "), Requests: s.requests, Answers: s.answers,
-		InterleavedAnswers: s.interleaved, Rejected: s.rejected.Map()}
+		InterleavedAnswers: s.interleaved, AuthenticatedAnswers: s.authenticated, Rejected: s.rejected.Map()}
 	for _, a := range s.listening {
 		out.Listening = append(out.Listening, a.String())
 	}
@@ -173,7 +177,8 @@ func (s *server) respond(l *link, d *hw.Datagram) {
 	s.requests++
 	if sent {
 		s.answers++
-		s.interleaved = s.responder.Stats().Interleaved
+		stats := s.responder.Stats()
+		s.interleaved, s.authenticated = stats.Interleaved, stats.Authenticated
 	}
 	if code != reason.OK {
 		s.rejected.Add(code)

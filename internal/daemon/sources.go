@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
 )
@@ -25,6 +26,9 @@ type slot struct {
 	why    reason.Code
 	detail string
 	link   *link
+	// key authenticates the exchanges; nil: nobody does. keyVersion counts its changes.
+	key        *keys.Key
+	keyVersion uint64
 }
 
 // entry is one [[source]] of the configuration.
@@ -38,9 +42,10 @@ type entry struct {
 
 // roster is all sources: what the configuration says, and what its names resolved to.
 type roster struct {
-	entries  []*entry
-	maxFalse int
-	nextID   int
+	entries    []*entry
+	maxFalse   int
+	nextID     int
+	keyVersion uint64
 }
 
 // configure takes the sources of a configuration. Entries that stay the same keep their slots. It returns the slots and entries
@@ -211,6 +216,7 @@ func (r *roster) nodeSources() []node.SourceConfig {
 		x := node.SourceConfig{
 			ID: s.id, Name: s.name, Poll: c.Poll.Seconds(), MaxPoll: c.MaxPoll.Seconds(), Burst: c.Burst, BurstSpacing: c.BurstSpacing.Seconds(),
 			Timeout: c.Timeout.Seconds(), Interleaved: c.Interleaved, MinDelay: c.MinDelay.Seconds(), MaxServerError: c.MaxError.Seconds(),
+			Key: s.nodeKey(),
 		}
 		if s.address.IsValid() {
 			x.Address, x.ReferenceID = s.address.String(), referenceID(s.address.Addr())

@@ -158,6 +158,9 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 		out.Address = &x.Address
 	}
 	if slot := d.roster.find(x.ID); slot != nil {
+		if slot.key != nil {
+			out.Key = slot.key.String()
+		}
 		if !slot.address.IsValid() && out.Reason != reason.OK {
 			out.Reason = slot.why
 		}

@@ -1,9 +1,11 @@
 package keys
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
 
 	"github.com/clockd/clockd/internal/ntp"
+	"github.com/clockd/clockd/reason"
 )
 
 const (
@@ -20,14 +22,24 @@ type Key struct {
 	weak   bool
 	length int
 	mac    ntp.MAC
+	packet ntp.Packet
+	// print tells keys apart: the digest of what the two codes make of a fixed message.
+	print [sha256.Size]byte
 	// out and in are the same for a symmetric key.
 	out, in code
 }
 
 func newKey(id uint32, name string, out, in code) *Key {
-	// The length of the digest, which is the same for every message.
-	n := min(len(out.sum(nil)), digestLength)
-	return &Key{id: id, name: name, length: n, out: out, in: in}
+	k := &Key{id: id, name: name, out: out, in: in}
+	// The length of the digest is the same for every message.
+	const probe = "clockd key fingerprint"
+	sum := out.sum([]byte(probe))
+	k.length = min(len(sum), digestLength)
+	h := sha256.New()
+	h.Write(sum)
+	h.Write(in.sum([]byte(probe)))
+	h.Sum(k.print[:0])
+	return k
 }
 
 // ID returns the key identifier, which is not 0.
@@ -55,4 +67,32 @@ func (k *Key) Verify(message []byte, mac *ntp.MAC) bool {
 		return false
 	}
 	return subtle.ConstantTimeCompare(k.in.sum(message)[:k.length], mac.Digest[:k.length]) == 1
+}
+
+// Open reports whether a datagram ends in the MAC of the other side.
+func (k *Key) Open(datagram []byte) bool {
+	return k.packet.Decode(datagram) == reason.OK && k.Verify(datagram[:len(datagram)-int(k.packet.MAC.Length)], &k.packet.MAC)
+}
+
+// Reseal appends a packet to b with the MAC at its end made anew; false if the packet has no MAC of this key's identifier and
+// length. One who knows the key's identifier, but not the key, leaves room so for the MAC.
+func (k *Key) Reseal(b, packet []byte) ([]byte, bool) {
+	m := &k.packet.MAC
+	if k.packet.Decode(packet) != reason.OK || m.KeyID != k.id || int(m.Length) != k.Overhead() {
+		return b, false
+	}
+	start := len(b)
+	b = append(b, packet[:len(packet)-k.Overhead()]...)
+	copy(k.mac.Digest[:], k.out.sum(b[start:])[:k.length])
+	k.mac.Length, k.mac.KeyID = m.Length, k.id
+	return k.mac.Append(b), true
+}
+
+// Equal reports whether the two are the same key in the same role; nil, no key, is equal to nil. Unlike the rest it may be called
+// while another goroutine uses the keys.
+func (k *Key) Equal(o *Key) bool {
+	if k == nil || o == nil {
+		return k == o
+	}
+	return k.id == o.id && k.name == o.name && k.print == o.print
 }

@@ -86,7 +86,7 @@ func TestWhatIsSealedIsVerified(t *testing.T) {
 			if mac.KeyID != c.client.ID() || c.client.ID() == 0 || c.client.ID() != c.server.ID() {
 				t.Errorf("%s: identifiers %d, %d and %d", c.name, mac.KeyID, c.client.ID(), c.server.ID())
 			}
-			if ring := NewRing(c.server); ring.Find(message, mac) != c.server || ring.Len() != 1 {
+			if ring := NewRing(c.server); ring.Find(message, mac) != c.server {
 				t.Errorf("%s: not found on the ring", c.name)
 			}
 		}
@@ -205,9 +205,6 @@ func TestCollidingIdentifiers(t *testing.T) {
 			t.Errorf("key %d was found as %v", i, got)
 		}
 	}
-	if ring.Len() != 3 {
-		t.Errorf("%d keys", ring.Len())
-	}
 }
 
 // What chronyd 4.3 really sent: the keys were bytes 00, 01, 02, …
@@ -315,5 +312,70 @@ func BenchmarkSealAndVerify(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// A holder of the key fills in the MAC that one without it left room for.
+func TestReseal(t *testing.T) {
+	for _, c := range keyPairs(t) {
+		p := ntp.Packet{Version: 4, Mode: ntp.ModeClient, Transmit: 0x1234, MAC: ntp.MAC{Length: uint8(c.client.Overhead()), KeyID: c.client.ID()}}
+		want := c.client.Seal((&ntp.Packet{Version: 4, Mode: ntp.ModeClient, Transmit: 0x1234}).Append(nil))
+		room := p.Append(nil)
+		got, ok := c.client.Reseal([]byte("before"), room)
+		if !ok || string(got) != "before"+string(want) || !c.server.Open(got[6:]) {
+			t.Errorf("%s: %x became %x", c.name, room, got)
+		}
+		if !bytes.Equal(room, p.Append(nil)) {
+			t.Errorf("%s: the packet itself was changed", c.name)
+		}
+		other := p
+		other.MAC.KeyID++
+		longer := p
+		longer.MAC.Length ^= 20 ^ 24
+		for _, bad := range [][]byte{nil, room[:48], room[:52], other.Append(nil), longer.Append(nil)} {
+			if got, ok := c.client.Reseal(nil, bad); ok || got != nil {
+				t.Errorf("%s: %x was sealed as %x", c.name, bad, got)
+			}
+			if c.client.Open(bad) {
+				t.Errorf("%s: %x was opened", c.name, bad)
+			}
+		}
+		buf := make([]byte, 0, 128)
+		if n := testing.AllocsPerRun(100, func() {
+			if b, ok := c.client.Reseal(buf, room); !ok || !c.server.Open(b) {
+				t.Fatal("not sealed")
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", c.name, n)
+		}
+	}
+}
+
+func TestKeyEqual(t *testing.T) {
+	one, two := keyPairs(t), keyPairs(t)
+	for i := range one {
+		for j := range two {
+			same := i == j
+			if one[i].client.Equal(two[j].client) != same || one[i].server.Equal(two[j].server) != same {
+				t.Errorf("%s and %s", one[i].name, two[j].name)
+			}
+		}
+	}
+	a, b := testIdentity(t, 1), testIdentity(t, 2)
+	client, err := a.ClientKey(b.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := a.ServerKey(b.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := testIdentity(t, 3).ClientKey(b.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var none *Key
+	if client.Equal(server) || client.Equal(other) || client.Equal(nil) || none.Equal(client) || !none.Equal(nil) || !client.Equal(client) {
+		t.Error("keys of different roles or hosts are equal")
 	}
 }

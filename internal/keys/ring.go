@@ -20,14 +20,6 @@ func NewRing(list ...*Key) *Ring {
 	return r
 }
 
-// Len returns how many keys are on it.
-func (r *Ring) Len() (n int) {
-	for _, list := range r.keys {
-		n += len(list)
-	}
-	return n
-}
-
 // Find returns the key that made mac, which is that of message; nil if none of them did.
 func (r *Ring) Find(message []byte, mac *ntp.MAC) ntp.Authenticator {
 	for _, k := range r.keys[mac.KeyID] {

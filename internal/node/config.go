@@ -148,6 +148,9 @@ func (c *Config) promisesMore(next *Config) bool {
 	return false
 }
 
+// reference reports whether the host's own clock is the reference.
+func (c *Config) reference() bool { return c.Local != nil && len(c.Sources) == 0 && len(c.Peers) == 0 }
+
 // maxFalse is f.
 func (c *Config) maxFalse() int {
 	if c.MaxFalse >= 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
@@ -49,7 +50,12 @@ type Node struct {
 	// contradictions are the readings of the latest ones, newest first.
 	contradictions     [contradictionPatience]hw.Ticks
 	contradictionCount int
-	// exceeding: the measured rate has been beyond the drift bound since exceedingSince.
+	// leapAt is when a leap second that most sources announce takes effect.
+	leapAt    hw.Ticks
+	leapOver  hw.Ticks // when it is certainly over, and the servers can be expected to have stepped
+	leapArmed bool
+	// exceeding: the measured rate has been beyond the drift bound since exceedingSince; driftBroken: long enough to prove it.
+	driftBroken    bool
 	exceeding      bool
 	exceedingSince hw.Ticks
 	lastGood       hw.Ticks
@@ -67,6 +73,7 @@ type Node struct {
 // New checks the configuration and returns a node that waits for EventStart.
 func New(c Config) (*Node, error) {
 	c = c.withDefaults()
+	c.Sources = slices.Clone(c.Sources)
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("cannot make a node of this configuration: %w", err)
 	}
@@ -157,9 +164,7 @@ func (n *Node) start(e *Event) {
 }
 
 // reference reports whether this host's own clock is the reference.
-func (n *Node) reference() bool {
-	return n.config.Local != nil && len(n.sources) == 0 && n.group == nil
-}
+func (n *Node) reference() bool { return n.config.reference() }
 
 // onSource takes an event that belongs to one source.
 func (n *Node) onSource(s *source, e *Event) {
@@ -187,8 +192,10 @@ func (n *Node) configure(c *Config) {
 		return
 	}
 	next := c.withDefaults()
+	next.Sources, next.Peers = slices.Clone(next.Sources), slices.Clone(next.Peers)
 	next.Counter, next.Granularity = n.config.Counter, n.config.Granularity
-	if err := next.check(); err != nil {
+	// A host does not turn from the reference into a follower, or back, while it runs: nothing it said before would hold.
+	if err := next.check(); err != nil || next.reference() != n.reference() {
 		n.report(Report{Topic: "config", Reason: reason.ConfigRefused})
 		return
 	}
@@ -214,22 +221,16 @@ func (n *Node) configure(c *Config) {
 			kept.poll, kept.leastPoll = sc.Poll, sc.Poll
 			kept.nextPoll = earlier(kept.nextPoll, n.now.Add(next.ticks(sc.Poll)))
 		}
-		if doubted {
-			kept.filter.Reset()
-			kept.start(n.now)
-		}
 		kept.config = sc
 		kept.filter.Configure(next.filterConfig(&sc))
 		n.sources = append(n.sources, kept)
 	}
-	if doubted {
-		n.held.ok = false
-		n.rates.Reset()
-		n.estimate = roundtrip.Estimate{At: n.now, Reason: reason.TooFewSources}
-	}
 	n.configureGroup(&was)
 	n.clock.SetMaxSlew(n.maxSlew())
 	n.rates.Configure(next.drift(), next.wander())
+	if doubted {
+		n.disrupt(reason.AssumptionsWeakened)
+	}
 	n.update()
 }
 
@@ -248,8 +249,12 @@ func (n *Node) disrupt(code reason.Code) {
 		s.filter.Reset()
 		s.exchanger.Reset()
 		s.waiting, s.followUpDue, s.suspectLeft = false, false, 0
-		if !s.denied {
-			s.start(n.now)
+		if s.denied {
+			continue
+		}
+		s.start(n.now)
+		if code == reason.LeapSecond {
+			s.start(n.leapOver)
 		}
 	}
 	if n.reference() {
@@ -264,6 +269,9 @@ func (n *Node) disrupt(code reason.Code) {
 // schedule asks for the next timer, if it is another than the one asked for.
 func (n *Node) schedule() {
 	at := n.heartbeat
+	if n.leapArmed {
+		at = earlier(at, n.leapAt)
+	}
 	for _, s := range n.sources {
 		at = earlier(at, s.wake())
 	}
@@ -292,6 +300,10 @@ func (n *Node) schedule() {
 
 // beat publishes at every heartbeat and when a deadline has changed the status.
 func (n *Node) beat() {
+	if n.leapArmed && !n.now.Before(n.leapAt) {
+		n.leapArmed = false
+		n.disrupt(reason.LeapSecond)
+	}
 	due := !n.now.Before(n.heartbeat)
 	if due {
 		n.heartbeat = n.now.Add(n.config.ticks(n.config.Heartbeat))

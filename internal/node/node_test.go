@@ -230,37 +230,108 @@ func TestReconfigure(t *testing.T) {
 	s.expect("config config_refused")
 }
 
-// TestReconfigureAssumptions: a larger drift bound takes back what was proved with the smaller one; nothing is claimed until it is
-// proved anew, and the clock does not step. A smaller one, and a wander bound switched on and off, take effect at once.
+// TestReconfigureAssumptions: a reload that assumes less takes back what was proved under the old assumptions: nothing is claimed
+// until it is proved anew, in a new epoch. One that assumes more takes effect at once.
 func TestReconfigureAssumptions(t *testing.T) {
 	c := oneSource(1)
 	c.DriftBound = 20e-6 // not true: the counter is off by 31 ppm, but nobody can have noticed yet
 	s := newStage(t, 14, c, map[int]*server{1: {delay: 5e-3, queue: 1e-3}})
 	s.start()
 	s.run(10)
-	next := func(change func(*Config)) {
+	epoch := s.pub.Clock.Epoch
+	for i, change := range []struct {
+		weaker bool
+		do     func(*Config)
+	}{
+		{true, func(c *Config) { c.DriftBound = 60e-6 }}, {false, func(c *Config) { c.DriftBound = 40e-6 }},
+		{false, func(c *Config) { c.WanderBound = 1e-6 }}, {true, func(c *Config) { c.WanderBound = 0 }},
+		{false, func(c *Config) { c.Sources[0].MinDelay = 4e-3 }}, {true, func(c *Config) { c.Sources[0].MinDelay = 0 }},
+	} {
 		c.Counter = hw.Frequency{Hertz: stageHertz}
-		change(&c)
+		c.Sources = slices.Clone(c.Sources)
+		change.do(&c)
 		k := c
 		s.step(Event{Kind: EventConfigure, Config: &k})
-	}
-	next(func(c *Config) { c.DriftBound = 60e-6 })
-	s.expectStatus(virtualclock.Unsynchronised, reason.BoundTooWide)
-	s.wrong, s.frozen = 0, nil
-	s.run(5)
-	s.expectStatus(virtualclock.Synchronised, reason.OK)
-	for _, change := range []func(*Config){
-		func(c *Config) { c.DriftBound = 40e-6 }, func(c *Config) { c.WanderBound = 1e-6 }, func(c *Config) { c.WanderBound = 0 },
-		func(c *Config) { c.Sources[0].MinDelay = 4e-3 }, func(c *Config) { c.Sources[0].MinDelay = 0 },
-	} {
-		next(change)
 		s.frozen = nil // it was published under other assumptions
+		if change.weaker {
+			s.expectStatus(virtualclock.Disrupted, reason.AssumptionsWeakened)
+			epoch++
+		}
+		if i == 0 {
+			s.wrong = 0
+		}
 		s.run(60)
 		s.expectStatus(virtualclock.Synchronised, reason.OK)
+		if s.pub.Clock.Epoch != epoch {
+			t.Errorf("change %d: epoch %d, want %d", i, s.pub.Clock.Epoch, epoch)
+		}
 	}
 	s.expect()
-	if s.pub.Clock.Epoch != 1 {
-		t.Errorf("epoch %d", s.pub.Clock.Epoch)
+}
+
+// TestReferenceStaysReference: a running host does not become the reference, nor cease to be it.
+func TestReferenceStaysReference(t *testing.T) {
+	local := Config{Local: &LocalConfig{Stratum: 5, Bound: 1}, Counter: hw.Frequency{Hertz: stageHertz}}
+	follower := Config{Sources: sources(1, 1), MaxFalse: -1, Counter: hw.Frequency{Hertz: stageHertz}}
+	for _, c := range [][2]Config{{local, follower}, {follower, local}} {
+		s := newStage(t, 15, c[0], map[int]*server{1: {dead: true}})
+		s.start()
+		s.run(3)
+		before := s.status()
+		s.step(Event{Kind: EventConfigure, Config: &c[1]})
+		s.run(3)
+		if s.status() != before || s.pub.Server.Stratum != 0 && c[0].Local == nil {
+			t.Errorf("the status went from %v to %v, stratum %d", before, s.status(), s.pub.Server.Stratum)
+		}
+		s.wrong = 0 // a reference is true by definition, not by the stage's clock
+		s.expect("config config_refused")
+	}
+}
+
+// TestCoarseReference: the reference's own interval holds for the whole tick that a reading stands for.
+func TestCoarseReference(t *testing.T) {
+	c := Config{Local: &LocalConfig{Stratum: 1}, Granularity: 1e6} // 1 ms
+	s := newStage(t, 16, c, nil)
+	s.skew = 0
+	s.step(Event{Kind: EventStart, Realtime: stageEpoch})
+	s.run(1)
+	k := s.pub.Clock
+	coarse := s.ticks() / 1e6 * 1e6
+	if late := k.Interval(coarse).Latest; late.Before(k.Time(coarse + 999_999)) {
+		t.Errorf("the end of the tick is %g s after the upper edge", k.Time(coarse+999_999).Seconds(late))
+	}
+}
+
+// TestLeapSecond: the servers announce a leap second and step at it. No interval reaches over it: the clock is measured anew.
+func TestLeapSecond(t *testing.T) {
+	const month = 1_801_440_000 // 2027-02-01 00:00:00 UTC
+	for n := 1; n <= 4; n += 3 {
+		for leap, step := range map[uint8]float64{1: -1, 2: 1} {
+			servers := map[int]*server{}
+			for i := range n {
+				servers[i+1] = lan()
+				servers[i+1].leap = leap
+			}
+			s := newStage(t, 17, Config{Sources: sources(n, 16), MaxFalse: -1}, servers)
+			leapAt := float64(month - 1_800_000_000)
+			if leap == leapDelete {
+				leapAt--
+			}
+			s.now = leapAt - 200
+			s.start()
+			s.run(199.9)
+			s.expectStatus(virtualclock.Synchronised, reason.OK)
+			s.run(0.1 + 2e-9)
+			for i := range servers {
+				servers[i].offset, servers[i].leap = step, 0
+			}
+			s.expectStatus(virtualclock.Disrupted, reason.LeapSecond)
+			s.frozen = nil
+			s.leaped = step
+			s.run(30)
+			s.expectStatus(virtualclock.Synchronised, reason.OK)
+			s.expect("clock synchronised ok", "disruption leap_second", "clock synchronised ok")
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"math"
+	"time"
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
@@ -47,7 +48,7 @@ func (n *Node) judgeExternal() (virtualclock.Status, reason.Code) {
 		return virtualclock.Unsynchronised, n.commonTrouble()
 	case !n.set:
 		return virtualclock.Unsynchronised, n.estimate.Reason
-	case n.driftExceeded():
+	case n.driftBroken:
 		return virtualclock.Unsynchronised, reason.DriftExceeded
 	case n.contradicted():
 		return virtualclock.Unsynchronised, reason.Contradiction
@@ -88,25 +89,24 @@ const (
 	driftProof = 4
 )
 
-// driftExcess is by how much the measured rate is beyond the drift bound.
+// driftExcess is by how much the measured rate is beyond what the drift bound allows.
 func (n *Node) driftExcess() float64 {
-	e := &n.estimate
-	return math.Abs(e.Rate) - driftStds*e.RateStd - n.config.drift()
+	e, rho := &n.estimate, n.config.drift()
+	return math.Abs(e.Rate) - driftStds*e.RateStd - rho/(1-rho)
 }
 
-// watchDrift remembers since when the rate has been beyond the drift bound.
+// watchDrift remembers since when the rate has been beyond the drift bound, and that this is proved, until it is not any more. A
+// contradiction in between changes nothing of it.
 func (n *Node) watchDrift() {
+	excess := n.driftExcess()
 	switch {
-	case n.driftExcess() <= 0:
-		n.exceeding = false
+	case excess <= 0:
+		n.exceeding, n.driftBroken = false, false
 	case !n.exceeding:
 		n.exceeding, n.exceedingSince = true, n.now
+	case excess*n.raw.Elapsed(n.exceedingSince, n.now) > driftProof*n.width(n.now):
+		n.driftBroken = true
 	}
-}
-
-// driftExceeded: the bound rests on the drift bound, and the oscillator is seen not to keep it.
-func (n *Node) driftExceeded() bool {
-	return n.exceeding && n.driftExcess()*n.raw.Elapsed(n.exceedingSince, n.now) > driftProof*n.width(n.now)
 }
 
 // A clock that is contradicted patience times within memory polls does not keep what it assumes: it is not believed until it was
@@ -191,7 +191,8 @@ func (n *Node) setBounds() {
 	period := n.raw.Line.Period
 	if n.reference() {
 		t, b := n.clock.Time(n.now), n.config.Local.Bound
-		n.clock.SetBounds(n.now, t.AddSeconds(-b), t.AddSeconds(b), period, period)
+		// A reading stands for a whole tick, even of the reference.
+		n.clock.SetBounds(n.now, t.AddSeconds(-b), t.AddSeconds(b+n.config.granularity()), period, period)
 		return
 	}
 	if !n.held.ok {
@@ -217,9 +218,46 @@ func (n *Node) setDeadlines(status virtualclock.Status) {
 		least, most := n.rates.Rates(&n.raw, n.now, n.config.Lifetime)
 		left := n.config.MaxBound - n.width(n.now)
 		void = earlier(void, n.now.Add(n.config.ticks(max(left, 0)*2/max(most-least, 1e-12))))
+		void = n.armLeap(void)
 	}
 	n.clock.SetStatus(status, stale, void)
 }
+
+// armLeap ends the publication where true time may reach a leap second that most sources announce: UTC steps there, and what was
+// proved before says nothing of the time after. The sources are asked at once then.
+func (n *Node) armLeap(void hw.Ticks) hw.Ticks {
+	n.leapArmed = false
+	leap := n.leap()
+	if leap == 0 {
+		return void
+	}
+	k := n.clock.Coefficients()
+	latest := k.Latest
+	now := latest.Time()
+	end := time.Date(now.Year(), now.Month()+1, 1, 0, 0, 0, 0, time.UTC)
+	if leap == leapDelete {
+		end = end.Add(-time.Second)
+	}
+	left := virtualclock.FromTime(end).Seconds(latest)
+	if left > leapHorizon || left <= 0 {
+		return void
+	}
+	// The drift bound, and not what is measured: a day is longer than a measured rate holds.
+	rho := n.config.drift()
+	at := n.now.Add(n.config.ticks(left * (1 - rho)))
+	over := (virtualclock.FromTime(end).Seconds(k.Earliest) + leapPatience) * (1 + rho)
+	n.leapAt, n.leapOver, n.leapArmed = at, n.now.Add(n.config.ticks(over)), true
+	return earlier(void, at)
+}
+
+const (
+	// leapHorizon is how long before the end of the month an announcement is heeded, in seconds.
+	leapHorizon = 86400
+	// leapPatience is how long the servers are given to step, in seconds.
+	leapPatience = 0.5
+	// leapDelete announces that the last minute of the day has 59 seconds.
+	leapDelete = 2
+)
 
 // setServer says what the node's answers as an NTP server may claim.
 func (n *Node) setServer(status virtualclock.Status) {
@@ -229,6 +267,9 @@ func (n *Node) setServer(status virtualclock.Status) {
 	p.ReferenceTime = n.clock.Time(n.lastGood)
 	if n.reference() {
 		p.Stratum, p.Leap, p.ReferenceID = n.config.Local.Stratum, 0, referenceLocal
+		if p.Stratum > 1 {
+			p.ReferenceID = referenceUndisciplined
+		}
 		p.ReferenceTime = n.clock.Time(n.now)
 		return
 	}
@@ -247,8 +288,12 @@ func (n *Node) setServer(status virtualclock.Status) {
 	p.Stratum, p.Leap, p.ReferenceID = min(s.stratum+1, 15), n.leap(), s.config.ReferenceID
 }
 
-// referenceLocal is "LOCL", RFC 5905 figure 12.
-const referenceLocal = 0x4c4f434c
+// referenceLocal is "LOCL", RFC 5905 figure 12, for stratum 1; above it the field is an address, and 127.127.1.1 is what other
+// daemons use for their own clock.
+const (
+	referenceLocal         = 0x4c4f434c
+	referenceUndisciplined = 0x7f7f0101
+)
 
 // best returns the index of the source with the greatest weight in the last fusion, −1 without one.
 func (n *Node) best() int {

@@ -118,13 +118,15 @@ func (n *Node) onTimer(s *source) {
 	if s.waiting && !n.now.Before(s.deadline) {
 		n.giveUp(s)
 	}
-	if s.followUpDue && !n.now.Before(s.followUpAt) {
-		s.followUpDue = false
-		if !s.waiting {
-			n.request(s, true)
-		}
-	}
 	if n.now.Before(s.nextPoll) {
+		// Where both are due, as after a pause of the host, the poll does for the follow-up: two requests of one step would share
+		// one buffer, and the first would leave with the second's number, long before the second's departure stamp.
+		if s.followUpDue && !n.now.Before(s.followUpAt) {
+			s.followUpDue = false
+			if !s.waiting {
+				n.request(s, true)
+			}
+		}
 		return
 	}
 	if s.waiting {

@@ -24,6 +24,7 @@ type stage struct {
 	skew    float64 // relative error of the counter
 	raw     float64 // the counter's seconds at true second rawAt, from where skew holds
 	rawAt   float64
+	leaped  float64      // what true UTC has stepped by
 	frozen  *Publication // an old publication, as the readers of a dead daemon's page have it
 	jump    float64      // seconds by which the counter has lost true time (a pause that it did not see)
 	servers map[int]*server
@@ -103,7 +104,7 @@ func (s *stage) at(delay float64, do func()) {
 	s.queue = append(s.queue, event{s.now + delay, s.serial, do})
 }
 
-func (s *stage) truth() virtualclock.Time { return stageEpoch.AddSeconds(s.now) }
+func (s *stage) truth() virtualclock.Time { return stageEpoch.AddSeconds(s.now + s.leaped) }
 
 func (s *stage) start() {
 	s.step(Event{Kind: EventStart, Realtime: stageEpoch.AddSeconds(-3)})
@@ -153,7 +154,7 @@ func (s *stage) send(a Action) {
 		return
 	}
 	s.at(v.delay+v.queue*s.rng.ExpFloat64(), func() {
-		answer := v.answer(packet, s.truth().AddSeconds(v.offset))
+		answer := v.answer(packet, stageEpoch.AddSeconds(s.now+v.offset))
 		v.answered = append(v.answered, s.now)
 		s.at(v.delay+v.queue*s.rng.ExpFloat64(), func() {
 			s.step(Event{Kind: EventPacket, Source: a.Source, Packet: answer, Stamp: hw.Stamp{At: s.ticks(), Kind: hw.StampKernel}})

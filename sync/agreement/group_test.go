@@ -484,6 +484,128 @@ func FuzzGroup(f *testing.F) {
 	})
 }
 
+// TestPeerIsAhead: of a peer that has made this round already, the clock of the round before counts.
+func TestPeerIsAhead(t *testing.T) {
+	b := newBench(t, testConfig(5, 1, IntervalMidpoint)).settle()
+	o := b.step(func() {
+		for i := range b.states {
+			s := &b.states[i]
+			s.Current.Base = s.Current.Base.AddSeconds(80e-6)
+		}
+	})
+	for _, v := range o.Verdicts {
+		if v.Reason != reason.OK || math.Abs(v.Centre) > 1e-9 {
+			t.Errorf("in the mixed window: %+v", v)
+		}
+	}
+
+	b = newBench(t, testConfig(4, 1, IntervalMidpoint))
+	b.raw = benchStart.AddSeconds(1.5)
+	b.publish()
+	for i := range b.states {
+		b.states[i].Round = 1
+		b.states[i].Previous.Base = b.states[i].Previous.Base.AddSeconds(7)
+	}
+	b.deliver()
+	if o := b.g.Round(b.raw, b.readings, External{}); o.Kind != Formed || math.Abs(o.Verdicts[0].Centre-7) > 1e-9 {
+		t.Errorf("forming: %+v", o)
+	}
+	// And this member publishes its own clock of the round before.
+	if s := b.g.State(); math.Abs(s.Previous.At(b.raw).Seconds(b.raw)) > 1e-9 || math.Abs(s.Current.At(b.raw).Seconds(b.raw)) < 1 {
+		t.Errorf("after forming it publishes %+v", s)
+	}
+}
+
+func TestFormingWaits(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(b *bench)
+		want   reason.Code
+	}{
+		"too wide":   {func(b *bench) { widen(b, 2) }, reason.ReadingsTooWide},
+		"too few":    {func(b *bench) { b.readings[0].Known, b.readings[1].Known = false, false }, reason.TooFewPeers},
+		"not heard":  {func(b *bench) { b.g.peers = make([]peer, 3) }, reason.TooFewPeers},
+		"not yet":    {func(b *bench) { b.raw = b.raw.AddSeconds(-1.2) }, reason.GroupForming},
+		"long since": {func(b *bench) { b.raw = b.raw.AddSeconds(30) }, reason.TooFewPeers},
+	} {
+		b := newBench(t, testConfig(4, 1, IntervalMidpoint))
+		b.raw = benchStart.AddSeconds(1.5)
+		b.publish()
+		b.deliver()
+		c.change(b)
+		if o := b.g.Round(b.raw, b.readings, External{}); o.Kind != Idle || o.Reason != c.want || b.g.Interval(b.raw).Status != virtualclock.Unsynchronised {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+}
+
+// TestWideOnCentres: functions of centres leave out what is too wide, since they would not trim it.
+func TestWideOnCentres(t *testing.T) {
+	for _, a := range []Algorithm{Midpoint, Average, Egocentric} {
+		c := testConfig(5, 1, a)
+		c.ReadingError = 100e-6
+		b := newBench(t, c).settle()
+		if o := b.step(func() { widen(b, 1) }); o.Verdicts[0].Used || o.Verdicts[0].Reason != reason.PeerTooWide || o.Kind != Adjusted || o.Margin != 0 {
+			t.Errorf("%v: %+v", a, o)
+		}
+	}
+}
+
+// TestRateLeaks: the group's common rate, which nobody can measure, decays.
+func TestRateLeaks(t *testing.T) {
+	c := testConfig(5, 1, IntervalMidpoint)
+	c.RateLimit = 50e-6
+	b := newBench(t, c).settle()
+	b.step(func() {
+		for i := range b.states {
+			b.readings[i].Rate = 20e-6
+		}
+	})
+	if r := b.g.State().Current.Rate; math.Abs(r-20e-6*(1-rateLeak)) > 1e-12 {
+		t.Errorf("with peers that are 20 ppm faster the rate is %g", r)
+	}
+	b.step(func() {
+		for i := range b.states {
+			b.readings[i].Rate = 90e-6
+		}
+	})
+	if r := b.g.State().Current.Rate; r != c.RateLimit {
+		t.Errorf("with peers that are 90 ppm faster the rate is %g", r)
+	}
+	old := b.g.State().Current.Rate
+	b.step(func() {
+		for i := range b.states {
+			b.readings[i].RateStd = 1e-5
+		}
+	})
+	if r := b.g.State().Current.Rate; r != old {
+		t.Errorf("with rates that are not known well the rate became %g", r)
+	}
+}
+
+// TestMastersDisagree: estimates of UTC of which more than f_e must be false give no interval of UTC.
+func TestMastersDisagree(t *testing.T) {
+	c := testConfig(4, 1, IntervalMidpoint)
+	c.Gain, c.ExternalFaults = 0.125, -1
+	for _, apart := range []float64{0, 0.01} {
+		b := newBench(t, c).settle()
+		at := func(i int) External {
+			return External{Known: true, At: b.raw, Base: b.raw.AddSeconds(apart * float64(i)), Low: -1e-4, High: 1e-4}
+		}
+		b.step(func() {
+			for i := range b.states {
+				s := &b.states[i]
+				s.External, s.ExternalPrevious = at(i), at(i)
+				s.Version++
+				s.Epoch++
+			}
+		})
+		i, ok := b.g.UTC(b.raw)
+		if ok != (apart == 0) || ok && (!i.Contains(0) || i.HalfWidth() > 2e-4) || b.g.outcome.Masters != 3 || !ok && b.g.outcome.Pull != 0 {
+			t.Errorf("estimates %g s apart: UTC in %v (%v), %+v", apart, i, ok, b.g.outcome)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	for k, want := range map[interface{ String() string }]string{
 		Idle: "idle", Formed: "formed", Joined: "joined", Adjusted: "adjusted", Skipped: "skipped",

@@ -68,20 +68,30 @@ func (g *Group) agreedUTC(now, v virtualclock.Time) (float64, bool) {
 			g.hard = append(g.hard, s.utc)
 		}
 	}
+	if !g.setUTC(now, v) {
+		return 0, false
+	}
 	x, ok := FaultTolerantInterval(g.soft, g.config.ExternalFaults, g.scratch)
-	g.setUTC(now, v)
 	return x.Centre(), ok
 }
 
-// setUTC keeps where UTC is by the members' estimates: readings of one quantity, so the inner edges (theory 2.5).
-func (g *Group) setUTC(now, v virtualclock.Time) {
+// setUTC keeps where UTC is by the members' estimates: readings of one quantity, so the inner edges (theory 2.5). It reports false if the
+// estimates contradict one another more than f_e false ones can: at least n_e−f_e contain UTC, and so meet the result.
+func (g *Group) setUTC(now, v virtualclock.Time) bool {
 	for i := range g.hard {
 		g.hard[i].Low, g.hard[i].High = g.hard[i].High, g.hard[i].Low
 	}
 	// With the edges swapped, the (f+1)-th smallest "lower" edge is the (f+1)-th smallest upper one, and so on.
-	inner, ok := FaultTolerantInterval(g.hard, g.config.ExternalFaults, g.scratch)
-	g.utc = g.raw(now, v, Interval{inner.High, inner.Low})
-	g.utc.ok = ok && inner.High <= inner.Low
+	swapped, ok := FaultTolerantInterval(g.hard, g.config.ExternalFaults, g.scratch)
+	utc, meet := Interval{swapped.High, swapped.Low}, 0
+	for _, i := range g.hard {
+		if (Interval{i.High, i.Low}).Meets(utc) {
+			meet++
+		}
+	}
+	g.utc = g.raw(now, v, utc)
+	g.utc.ok = ok && utc.Low <= utc.High && meet >= len(g.hard)-g.config.ExternalFaults
+	return g.utc.ok
 }
 
 // raw is an interval of true time, which the drift bound moves away from the raw timeline.

@@ -51,7 +51,7 @@ func (g *Group) setHold(now virtualclock.Time) {
 	outward := (p.EnvelopeRate-m.virtualDrift())*m.Period + m.pull()
 	slow, fast := g.against(-g.config.RateLimit, g.config.RateLimit)
 	perSecond := outward / (m.Period - p.Adjustment) * (1 + 3*m.virtualDrift())
-	d := p.Precision + outward
+	d := p.Precision + 2*outward // one for the round that is on its way, one for a group that has just formed
 	g.hold = span{
 		Interval: Interval{-d, d}, ok: true, at: now, base: g.state.Current.At(now),
 		slow: slow - perSecond, fast: fast + perSecond,

@@ -61,6 +61,8 @@ type measured struct {
 	skipped     int
 	steps       int
 	voids       int
+	outside     int // a host's displayed clock was outside of its own J
+	lost        int // a host in holdover claimed to know where the others are, and another was not there
 	backwards   int // the latest edge or the displayed clock went back
 	readings    int
 	wrong       int // readings whose guaranteed interval did not contain the truth
@@ -550,6 +552,16 @@ func (w *world) look() {
 		if !b.Status.Sound() {
 			continue
 		}
+		if v.Before(b.Earliest) || v.After(b.Latest) {
+			w.seen.outside++
+		}
+		if b.Status == virtualclock.Holdover {
+			for _, q := range hs {
+				if v := q.group.Display(q.rawAt(w.now)); q.group.state.Status.member() && (v.Before(b.Earliest) || v.After(b.Latest)) {
+					w.seen.lost++
+				}
+			}
+		}
 		j.Low, j.High = max(j.Low, b.Earliest.Seconds(first)), min(j.High, b.Latest.Seconds(first))
 		far = append(far, b.FarEdge)
 		if s := &h.group.spans[0]; s.ok {
@@ -629,6 +641,6 @@ func (w *world) inSync(s float64) bool {
 func (m *measured) rmsPair() float64 { return math.Sqrt(m.rms / float64(max(m.samples, 1))) }
 
 func (m *measured) String() string {
-	return fmt.Sprintf("ε %.1f  δ_v %.1f  Π %.1f  π_v %.1f  far edge %.1f µs; %d rounds, %d skipped, %d steps, %d voids, %d of %d readings wrong, J disjoint %d (one round's alone: %d), backwards %d",
-		m.epsilon*1e6, m.convergence*1e6, m.spread*1e6, m.precision*1e6, m.farEdge*1e6, m.rounds, m.skipped, m.steps, m.voids, m.wrong, m.readings, m.disjoint, m.disjointNow, m.backwards)
+	return fmt.Sprintf("ε %.1f  δ_v %.1f  Π %.1f  π_v %.1f  far edge %.1f µs; %d rounds, %d skipped, %d steps, %d voids, %d of %d readings wrong, J disjoint %d (one round's alone: %d), outside %d, lost %d, backwards %d",
+		m.epsilon*1e6, m.convergence*1e6, m.spread*1e6, m.precision*1e6, m.farEdge*1e6, m.rounds, m.skipped, m.steps, m.voids, m.wrong, m.readings, m.disjoint, m.disjointNow, m.outside, m.lost, m.backwards)
 }

@@ -50,7 +50,7 @@ func NewRateBound(drift float64, wander Wander) RateBound {
 // Reset forgets what was measured.
 func (b *RateBound) Reset() { *b = RateBound{drift: b.drift, wander: b.wander, Broken: b.Broken} }
 
-// Configure replaces the assumptions; what was measured under a wider one is forgotten.
+// Configure replaces the assumptions; where they differ, what was measured is forgotten.
 func (b *RateBound) Configure(drift float64, wander Wander) {
 	if drift != b.drift || wander != b.wander {
 		b.drift, b.wander = drift, wander
@@ -90,16 +90,18 @@ func (b *RateBound) Observe(raw *Raw, at hw.Ticks, low, high float64) {
 // narrow computes low and high from all anchors that are young enough.
 func (b *RateBound) narrow(raw *Raw, at hw.Ticks, low, high float64) {
 	least, most := b.least(), b.most()
+	// The assumption is about the oscillator's frequency, d(raw)/d(true); the rate is its inverse.
+	bound := b.wander.Bound / ((1 - b.drift) * (1 - b.drift))
 	oldest := at
 	for _, a := range b.anchors[:min(b.count, rateAnchors)] {
 		d := raw.Elapsed(a.at, at)
 		if d <= 0 || d > b.wander.Period/2 {
 			continue
 		}
-		if x := (low-a.high)/d - b.wander.Bound; x > least {
+		if x := (low-a.high)/d - bound; x > least {
 			least = x
 		}
-		if x := (high-a.low)/d + b.wander.Bound; x < most {
+		if x := (high-a.low)/d + bound; x < most {
 			most = x
 		}
 		if a.at.Before(oldest) {

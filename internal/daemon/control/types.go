@@ -142,11 +142,13 @@ type Server struct {
 	Listening []string `json:"listening"`
 	// Error says why an address is not listened on, "" if all are.
 	Error string `json:"error,omitempty"`
-	// Requests were received, Answers sent, InterleavedAnswers of them in interleaved mode; Rejected counts the others by reason.
-	Requests           uint64            `json:"requests"`
-	Answers            uint64            `json:"answers"`
-	InterleavedAnswers uint64            `json:"interleaved_answers"`
-	Rejected           map[string]uint64 `json:"rejected"`
+	// Requests were received, Answers sent, InterleavedAnswers of them in interleaved mode and
+	// AuthenticatedAnswers under a key; Rejected counts the others by reason.
+	Requests             uint64            `json:"requests"`
+	Answers              uint64            `json:"answers"`
+	InterleavedAnswers   uint64            `json:"interleaved_answers"`
+	AuthenticatedAnswers uint64            `json:"authenticated_answers"`
+	Rejected             map[string]uint64 `json:"rejected"`
 }
 
 // Config says where the configuration came from.
@@ -185,6 +187,8 @@ type Source struct {
 	Leap        uint8   `json:"leap"`
 	ReferenceID string  `json:"reference_id"`
 	Interleaved bool    `json:"interleaved"`
+	// Key names what authenticates its answers, "" if nothing does.
+	Key string `json:"key"`
 	// OffsetS is the source's time minus the virtual clock, between LowS and HighS for certain if the source is true.
 	OffsetS    *float64 `json:"offset_s"`
 	OffsetStdS *float64 `json:"offset_std_s"`
