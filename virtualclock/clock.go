@@ -139,6 +139,9 @@ func (c *Clock) SetStatus(s Status, staleAfter, voidAfter hw.Ticks) {
 	c.k.Status, c.k.StaleAfter, c.k.VoidAfter = s, staleAfter, voidAfter
 }
 
+// SetKind says what the bounds bound.
+func (c *Clock) SetKind(k Kind) { c.k.Kind = k }
+
 // SetDifference sets the period of the difference clock.
 func (c *Clock) SetDifference(p Period) { c.k.Difference = p }
 

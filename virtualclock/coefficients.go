@@ -142,6 +142,26 @@ func (s *Status) UnmarshalText(b []byte) error {
 // Sound reports whether an interval with this status contains true time.
 func (s Status) Sound() bool { return s == Holdover || s == Synchronised }
 
+// Kind says what an interval bounds.
+type Kind uint8
+
+// The kinds.
+const (
+	// External: true time (UTC) was in the interval.
+	External Kind = iota
+	// Internal: the interval says nothing of true time. The clock is that of a group of peers without masters, and the intervals of
+	// all its correct members have a point in common at every instant.
+	Internal
+)
+
+// String returns EXTERNAL or INTERNAL.
+func (k Kind) String() string {
+	if k == External {
+		return "EXTERNAL"
+	}
+	return "INTERNAL"
+}
+
 // Epoch counts the steps of a virtual clock: within one epoch the clock is continuous and monotone.
 type Epoch uint32
 
@@ -180,6 +200,8 @@ type Coefficients struct {
 
 	Epoch  Epoch  `json:"epoch"`
 	Status Status `json:"status"`
+	// Kind says what Earliest and Latest bound.
+	Kind Kind `json:"kind,omitempty"`
 }
 
 // Time returns the virtual clock at counter reading c. It is meaningful only while the status is sound; a clock that was never

@@ -42,7 +42,7 @@ const (
 
 	wordSlow          = 16
 	wordFast          = 17
-	wordMeta          = 18 // epoch: 32 bits; status: 8; reason: 8; nothing: 16
+	wordMeta          = 18 // epoch: 32 bits; status: 8; reason: 8; kind: 8; nothing: 8
 	wordSlewEnd       = 19
 	wordSlewC0        = 20
 	wordSlewT0        = 21

@@ -86,7 +86,7 @@ func (b *publisher) store(k *content) {
 	p.store(wordBoundFractions, uint64(k.Earliest.frac)|uint64(k.Latest.frac)<<32)
 	p.store(wordSlow, uint64(k.Slow))
 	p.store(wordFast, uint64(k.Fast))
-	p.store(wordMeta, uint64(k.Epoch)|uint64(k.Status)<<32|uint64(k.why)<<40)
+	p.store(wordMeta, uint64(k.Epoch)|uint64(k.Status)<<32|uint64(k.why)<<40|uint64(k.Kind)<<48)
 	p.store(wordSlewEnd, uint64(k.SlewEnd))
 	p.store(wordSlewC0, uint64(k.Slew.C0))
 	p.store(wordSlewT0, uint64(k.Slew.T0.ns()))

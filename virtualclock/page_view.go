@@ -207,7 +207,7 @@ func (p *pageWords) decode(k *content) {
 	k.Slow, k.Fast = Period(p.load(wordSlow)), Period(p.load(wordFast))
 	k.Difference = Period(p.load(wordDifference))
 	k.StaleAfter, k.VoidAfter = hw.Ticks(p.load(wordStaleAfter)), hw.Ticks(p.load(wordVoidAfter))
-	k.Epoch, k.Status = Epoch(meta), Status(meta>>32)
+	k.Epoch, k.Status, k.Kind = Epoch(meta), Status(meta>>32), Kind(meta>>48)
 	if k.Status > Synchronised {
 		k.Status = Unsynchronised
 	}

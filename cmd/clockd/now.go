@@ -40,7 +40,8 @@ func (c *clock) close() {
 func (c *clock) now(ctx context.Context) (control.Now, error) {
 	if c.reader != nil {
 		reading, why := c.reader.ReadReason()
-		return control.MakeNow(reading.Time, reading.Interval, why, "page"), nil
+		k, _ := c.reader.Coefficients()
+		return control.MakeNow(reading.Time, reading.Interval, why, "page").As(k.Kind), nil
 	}
 	var n control.Now
 	if err := control.Call(ctx, c.control, control.CommandNow, &n); err != nil {
@@ -82,6 +83,9 @@ func (a *app) showNow(n *control.Now) error {
 		return nil
 	}
 	a.print("%s ± %s  %s  epoch %d", time.Unix(0, *n.TimeNS).UTC().Format("2006-01-02T15:04:05.000000000Z"), optional(n.BoundS, showSeconds), status, n.Epoch)
+	if n.Kind == control.KindInternal {
+		a.print("  INTERNAL: agreed with the peers, says nothing of true time")
+	}
 	if n.Reason != 0 {
 		a.print("  (%s)", n.Explanation)
 	}

@@ -39,6 +39,9 @@ func (a *app) showStatus(s *control.Status) {
 	verdict := "do not trust this clock: " + s.Explanation
 	if s.Status.Sound() {
 		verdict = "true time is within " + optional(s.BoundS, showSeconds) + " of this clock"
+		if s.Kind == control.KindInternal {
+			verdict = "this clock agrees with its peers (INTERNAL: nothing is said of true time)"
+		}
 		if s.Reason != 0 {
 			verdict += "; " + s.Explanation
 		}
@@ -53,6 +56,9 @@ func (a *app) showStatus(s *control.Status) {
 			optional(s.BoundS, showSeconds), s.Epoch)
 	}
 	row("source", "%s", sourceLine(s))
+	if g := s.Group; g != nil {
+		row("group", "%s", groupLine(g))
+	}
 	row("rate", "%s ± %s", optional(s.RatePPM, showPPM), strings.TrimPrefix(optional(s.RateStdPPM, showPPM), "+"))
 	if s.Slewing {
 		row("slewing", "%s to go", showSigned(s.SlewLeftS))
@@ -78,6 +84,9 @@ func (a *app) showStatus(s *control.Status) {
 }
 
 func sourceLine(s *control.Status) string {
+	if s.Mode == "internal" {
+		return "none; the clock is that of the group"
+	}
 	if s.Mode == "local" {
 		return "this host is the reference"
 	}

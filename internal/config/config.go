@@ -16,6 +16,9 @@ type Config struct {
 	// Keys and Identity are where the secrets are that others are known by.
 	Keys     Keys     `toml:"keys"`
 	Identity Identity `toml:"identity"`
+	// Peer are the other members of this host's group, Agreement is nil without them.
+	Peer      []Peer     `toml:"peer"`
+	Agreement *Agreement `toml:"agreement"`
 	// Server is nil when the host does not answer NTP requests.
 	Server *Server `toml:"server"`
 	// Local is nil unless this host is the reference.

@@ -220,6 +220,8 @@ func setDefault(p any) {
 		*x = defaultSource()
 	case *Server:
 		*x = defaultServer()
+	case *Agreement:
+		*x = defaultAgreement()
 	case *Local:
 		*x = defaultLocal()
 	}
@@ -228,7 +230,7 @@ func setDefault(p any) {
 func (d *decoder) slice(path string, v any, into reflect.Value) {
 	list, ok := v.([]any)
 	if !ok {
-		if into.Type().Elem().Kind() == reflect.Struct && into.Type().Elem() == reflect.TypeFor[Source]() {
+		if e := into.Type().Elem(); e == reflect.TypeFor[Source]() || e == reflect.TypeFor[Peer]() {
 			d.complain(path, "%s is a list of tables; write [[%s]] with double brackets for each", path, path)
 			return
 		}

@@ -45,12 +45,13 @@ func (d *decoder) validate(c *Config) {
 	for i := range c.Source {
 		d.validateSource(fmt.Sprintf("source[%d]", i), &c.Source[i])
 	}
-	if len(c.Source) == 0 && c.Local == nil && !d.bad["source"] && !d.bad["local"] {
+	if len(c.Source) == 0 && len(c.Peer) == 0 && c.Local == nil && !d.bad["source"] && !d.bad["local"] {
 		d.complain("", "there is no [[source]] and no [local], so this clock could never know the time; add a [[source]] to follow, "+
 			"or [local] to make this host the reference, or run without a file to follow public servers")
 	}
 	d.duplicates(c.Source)
 	d.validateSecrets(c)
+	d.validatePeers(c)
 	if n := int(c.Selection.MaxFalse); n > 0 && !hasPool(c.Source) && len(c.Source) < 2*n+1 {
 		d.complain("sources.max_false", "%d false sources cannot be outvoted by %d sources in all; configure at least %d, or write \"auto\"", n, len(c.Source), 2*n+1)
 	}

@@ -33,6 +33,7 @@ type daemon struct {
 	node       *node.Node
 	nodeConfig node.Config
 	roster     roster
+	peers      peers
 	client     *client
 	server     *server
 	resolver   *resolver
@@ -236,12 +237,13 @@ func (d *daemon) openServer() error {
 	if _, err := rand.Read(seed[:]); err != nil {
 		return fmt.Errorf("daemon: the system gives no secret seed: %w", err)
 	}
-	s, err := newServer(d.config.Server, d.secrets.clients, d.counter, d.stampOptions(), seed)
+	s, err := newServer(d.config.Server, d.secrets, d.counter, d.stampOptions(), seed)
 	if err != nil {
 		return err
 	}
 	d.server = s
 	if d.node != nil {
+		s.AnswerPeers(d.peers.stamper)
 		s.Publish(&d.published)
 	}
 	d.listen()
@@ -266,6 +268,8 @@ func (d *daemon) listen() {
 func (d *daemon) openNode() error {
 	_, _, ask := d.roster.configure(d.config)
 	d.lockSources()
+	_, _, askPeers := d.configurePeers()
+	ask = append(ask, askPeers...)
 	for _, e := range ask {
 		e.question = d.resolver.Ask(e.config.Address.Host)
 	}
@@ -296,6 +300,7 @@ func (d *daemon) fillNodeConfig() {
 	n.Heartbeat, n.Lifetime = c.Clock.Heartbeat.Seconds(), c.Clock.Lifetime.Seconds()
 	n.MaxFalse = int(c.Selection.MaxFalse)
 	n.Sources = d.roster.nodeSources()
+	d.fillGroup(n)
 	n.Local = nil
 	if c.Local != nil {
 		n.Local = &node.LocalConfig{Stratum: uint8(c.Local.Stratum), Bound: c.Local.Bound.Seconds()}

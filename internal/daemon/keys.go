@@ -15,6 +15,9 @@ type secrets struct {
 	sources []*keys.Key
 	// clients are the keys under which the server answers.
 	clients []*keys.Key
+	// peers are the keys with which peers are asked, in their order; asking those under which they are answered, which clients has
+	// too.
+	peers, asking []*keys.Key
 }
 
 // CheckKeys reads the key files of a configuration and reports whether all that it names is there and good.
@@ -46,8 +49,8 @@ func loadSecrets(c *config.Config) (*secrets, error) {
 		}
 		s.sources = append(s.sources, k)
 	}
-	if c.Server == nil {
-		return s, nil
+	if err := s.loadPeers(c, identity); err != nil || c.Server == nil {
+		return s, err
 	}
 	for i, id := range c.Server.Keys {
 		k, err := symmetricKey(file, uint32(id), c.Keys.File)

@@ -119,9 +119,14 @@ func (d *daemon) perform(a *node.Action) {
 		d.arm()
 	case node.ActionPublish:
 		d.publish(a.Publication)
+	case node.ActionAnswerPeers:
+		d.peers.stamper = *a.Peers
+		if d.server != nil {
+			d.server.AnswerPeers(d.peers.stamper)
+		}
 	case node.ActionReport:
 		name := ""
-		if s := d.roster.find(a.Report.Source); s != nil {
+		if s := d.slot(a.Report.Source); s != nil {
 			name = s.name
 		}
 		d.reporter.Report(&a.Report, name)
@@ -158,7 +163,7 @@ func (d *daemon) publish(p *node.Publication) {
 
 // send sends a request and has its departure, or its failure, told to the node.
 func (d *daemon) send(a *node.Action) {
-	s := d.roster.find(a.Source)
+	s := d.slot(a.Source)
 	if s == nil {
 		return
 	}
@@ -214,7 +219,7 @@ func (d *daemon) unanswered(s *slot) {
 		return
 	}
 	d.unlink(s)
-	for _, e := range d.roster.entries {
+	for _, e := range d.allEntries() {
 		for _, x := range e.slots {
 			if x == s && e.question != nil {
 				e.question.Again()
@@ -234,7 +239,7 @@ func (d *daemon) unlink(s *slot) {
 // take handles what the client's goroutine tells.
 func (d *daemon) take(m *mail) {
 	defer d.client.Done(m)
-	s := d.roster.find(m.link.source)
+	s := d.slot(m.link.source)
 	if s == nil || s.link != m.link {
 		return // from a socket that was given up
 	}
@@ -261,6 +266,8 @@ func (d *daemon) take(m *mail) {
 // resolved takes a resolver's answer.
 func (d *daemon) resolved(r resolution) {
 	changed, gone := d.roster.resolved(r)
+	peersChanged, _ := d.peers.roster.resolved(r)
+	changed = append(changed, peersChanged...)
 	if r.err != nil {
 		d.unresolved(r)
 		return
@@ -279,7 +286,7 @@ func (d *daemon) resolved(r resolution) {
 
 // unresolved logs a resolver's failure under the source that it concerns.
 func (d *daemon) unresolved(r resolution) {
-	for _, e := range d.roster.entries {
+	for _, e := range d.allEntries() {
 		if e.question == r.name {
 			d.reporter.Report(&node.Report{Topic: "source", Source: e.slots[0].id, Reason: reason.SourceResolve}, r.name.host)
 		}

@@ -58,9 +58,12 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 	}
 	if before.Stamps != next.Stamps {
 		d.roster.all(func(_ *entry, s *slot) { d.unlink(s) })
+		d.peers.roster.all(func(_ *entry, s *slot) { d.unlink(s) })
 	}
 	gone, entries, ask := d.roster.configure(next)
 	d.lockSources()
+	gonePeers, peerEntries, askPeers := d.configurePeers()
+	gone, entries, ask = append(gone, gonePeers...), append(entries, peerEntries...), append(ask, askPeers...)
 	for _, s := range gone {
 		d.unlink(s)
 	}

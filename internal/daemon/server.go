@@ -12,6 +12,7 @@ import (
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/node"
+	"github.com/clockd/clockd/internal/peerwire"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/sync/roundtrip"
 	"github.com/clockd/clockd/virtualclock"
@@ -23,11 +24,13 @@ type server struct {
 	counter hw.Counter
 	// responder, request and answer belong to the goroutine.
 	responder *roundtrip.Responder
+	arrival   hw.Stamp // of the request that is being answered
 	request   [packetRoom]byte
 	answer    [packetRoom]byte
 
 	mu        sync.Mutex
 	clock     virtualclock.Coefficients
+	stamper   peerwire.Stamper
 	state     roundtrip.ServerState
 	published bool
 	requests  uint64
@@ -45,16 +48,17 @@ type server struct {
 }
 
 // newServer makes a server that listens nowhere yet.
-func newServer(c *config.Server, clients []*keys.Key, counter hw.Counter, stamps hw.StampOptions, seed [32]byte) (*server, error) {
+func newServer(c *config.Server, locks *secrets, counter hw.Counter, stamps hw.StampOptions, seed [32]byte) (*server, error) {
+	s := &server{counter: counter, stamps: stamps}
 	responder, err := roundtrip.NewResponder(roundtrip.ResponderConfig{
-		Keys: keys.NewRing(clients...), Require: config.Prefixes(c.Require),
+		Keys: keys.NewRing(locks.clients...), Require: config.Prefixes(c.Require), Extend: s.extend(locks.asking),
 		Allow: config.Prefixes(c.Allow), Deny: config.Prefixes(c.Deny), RatePerSecond: c.Rate, Burst: c.Burst,
 		Interleaved: c.Interleaved, Hertz: counter.Frequency().Hertz, Seed: seed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("daemon: %w", err)
 	}
-	s := &server{counter: counter, responder: responder, stamps: stamps}
+	s.responder = responder
 	for _, l := range c.Listen {
 		s.wanted = append(s.wanted, netip.AddrPort(l))
 	}
@@ -195,6 +199,7 @@ func (s *server) reply(l *link, d *hw.Datagram) (code reason.Code, sent bool) {
 	if !published {
 		said = nil
 	}
+	s.arrival = d.Stamp
 	reply, token, code := s.responder.Respond(s.request[:d.N], d.From, d.Stamp, s.counter.Read(), &k, said, s.answer[:0])
 	if reply == nil {
 		return code, false

@@ -22,8 +22,11 @@ func (d *daemon) answer(name string) (any, error) {
 	case control.CommandSources:
 		return d.sources(&snapshot), nil
 	case control.CommandNow:
-		now := control.MakeNow(snapshot.Time, snapshot.Interval, d.reason(&snapshot), "socket")
+		now := control.MakeNow(snapshot.Time, snapshot.Interval, d.reason(&snapshot), "socket").As(snapshot.Publication.Clock.Kind)
 		return &now, nil
+	}
+	if name == control.CommandPeers {
+		return d.group(&snapshot)
 	}
 	return nil, fmt.Errorf("no command is called %q", name)
 }
@@ -56,6 +59,10 @@ func (d *daemon) status(s *node.Snapshot) *control.Status {
 		Counter: control.Counter{Spec: d.counter.Spec(), Hertz: f.Hertz, ErrorPPB: f.ErrorPPB, DriftBoundPPM: float64(d.config.Counter.DriftBound) * 1e6},
 		Page:    d.config.Page.Path, Config: control.Config{Path: d.options.ConfigPath, Reloads: d.reloads, Error: d.reloadError},
 		Trouble: d.trouble(), Reports: d.reporter.counts.Map(),
+	}
+	out.Kind = s.Publication.Clock.Kind.String()
+	if s.Group != nil {
+		out.Group, _ = d.group(s)
 	}
 	if !math.IsInf(s.RateStd, 0) {
 		out.RatePPM, out.RateStdPPM = control.Known(s.Rate*1e6), control.Known(s.RateStd*1e6)
@@ -91,7 +98,7 @@ func (d *daemon) trouble() []string {
 	if d.server != nil {
 		add("not all addresses are served: ", d.server.status().Error)
 	}
-	for _, e := range d.roster.entries {
+	for _, e := range d.allEntries() {
 		if x := e.slots[0]; !e.resolved {
 			add(e.config.Address.String()+" has no address yet: ", x.detail)
 		}

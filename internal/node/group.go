@@ -78,6 +78,22 @@ func (n *Node) startGroup(anchor, start virtualclock.Time) {
 // internalOnly reports whether the clock is the group's alone.
 func (n *Node) internalOnly() bool { return n.group != nil && len(n.sources) == 0 }
 
+// internal reports whether the clock is worth something to the group only: it has no masters, or they are of no use now and the
+// group is there.
+func (n *Node) internal() bool {
+	if n.internalOnly() {
+		return true
+	}
+	if !n.led() || n.disrupted != reason.OK && n.disrupted != reason.Contradiction {
+		return false
+	}
+	if external, _ := n.judgeExternal(); external.Sound() {
+		return false
+	}
+	group, _ := n.judgeGroup()
+	return group.Sound()
+}
+
 // led reports whether the group steers the clock.
 func (n *Node) led() bool {
 	if n.group == nil || n.group.member == nil {
@@ -269,7 +285,7 @@ func (n *Node) judgeGroup() (virtualclock.Status, reason.Code) {
 	switch {
 	case g.member == nil:
 		return virtualclock.Unsynchronised, reason.ConfigRefused
-	case n.disrupted != reason.OK:
+	case n.disrupted != reason.OK && n.internalOnly():
 		return virtualclock.Disrupted, n.disrupted
 	}
 	b := g.member.Interval(g.raw.At(n.now))

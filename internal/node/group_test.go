@@ -304,7 +304,7 @@ func hybridTown(t *testing.T, seed uint64) *town {
 	c.Gain, c.ExternalError, c.ExternalFaults = 0.25, 200e-6, 1
 	w := newTown(t, seed, c, 0)
 	for _, h := range w.hosts {
-		h.config.Sources = sources(1, 1)
+		h.config.Sources, h.config.MaxBound = sources(1, 1), 0.003
 		h.masters[1] = &server{claims: 50e-6}
 		if h.id == 4 {
 			h.masters[1].offset = 1
@@ -346,9 +346,13 @@ func TestHybridGoesToUTC(t *testing.T) {
 		h.masters[1].dead = true
 	}
 	w.run(120)
+	w.expect(virtualclock.Synchronised, w.hosts...)
 	for i := range w.hosts {
 		for j := range i {
 			a, b := w.hosts[i], w.hosts[j]
+			if !a.pub.Internal || a.pub.Clock.Kind != virtualclock.Internal || a.pub.Server.Leap != 3 {
+				t.Errorf("h%d has lost UTC, and yet its interval is called %v, and it serves %+v", a.id, a.pub.Clock.Kind, a.pub.Server)
+			}
 			if d := math.Abs(a.pub.Clock.Time(w.ticks(a)).Seconds(b.pub.Clock.Time(w.ticks(b)))); d > w.promised {
 				t.Errorf("without masters h%d and h%d are %g s apart", a.id, b.id, d)
 			}

@@ -121,7 +121,7 @@ func (w *town) boot(h *citizen, off float64) {
 	h.up, h.pub, h.old, h.shown = true, nil, nil, virtualclock.MinTime()
 	h.born++
 	h.base = hw.Ticks(w.rng.Uint64N(1 << 50)).Add(-int64(w.now * stageHertz))
-	c := Config{Counter: hw.Frequency{Hertz: stageHertz}, MaxSlew: 500e-6, Sources: h.config.Sources}
+	c := Config{Counter: hw.Frequency{Hertz: stageHertz}, MaxSlew: 500e-6, Sources: h.config.Sources, MaxBound: h.config.MaxBound}
 	c.Seed[0], c.Seed[1], c.Seed[2] = byte(h.id), byte(h.born), byte(w.seed)
 	shared := w.config
 	c.Agreement = &shared

@@ -27,7 +27,7 @@ func (n *Node) width(at hw.Ticks) float64 {
 
 // judge says what the clock is worth at n.now, and why it is not worth more.
 func (n *Node) judge() (virtualclock.Status, reason.Code) {
-	if n.internalOnly() {
+	if n.internal() {
 		return n.judgeGroup()
 	}
 	status, why := n.judgeExternal()
@@ -166,7 +166,7 @@ func (n *Node) publish() {
 	if status != n.status || why != n.reason || !n.reported {
 		n.status, n.reason, n.reported = status, why, true
 		value := n.width(n.now)
-		if n.internalOnly() {
+		if n.internal() {
 			value = n.groupWidth()
 		}
 		if math.IsInf(value, 0) {
@@ -174,9 +174,11 @@ func (n *Node) publish() {
 		}
 		n.report(Report{Topic: "clock", Reason: why, Status: status, Value: value})
 	}
-	if n.publication.Internal = n.internalOnly(); n.publication.Internal {
+	if n.publication.Internal = n.internal(); n.publication.Internal {
+		n.clock.SetKind(virtualclock.Internal)
 		n.setGroupBounds(status)
 	} else {
+		n.clock.SetKind(virtualclock.External)
 		n.setBounds()
 		n.setDeadlines(status)
 	}
@@ -273,7 +275,7 @@ func (n *Node) setServer(status virtualclock.Status) {
 		p.ReferenceTime = n.clock.Time(n.now)
 		return
 	}
-	if !status.Sound() || n.internalOnly() {
+	if !status.Sound() || n.internal() {
 		return // a group alone knows nothing of UTC, which is what NTP's clients ask for
 	}
 	best := n.best()

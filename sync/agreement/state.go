@@ -55,6 +55,17 @@ func (s Status) String() string {
 // MarshalText writes the name.
 func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads a name.
+func (s *Status) UnmarshalText(b []byte) error {
+	for i, name := range statusNames {
+		if name == string(b) {
+			*s = Status(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("agreement: no status is called %q", b)
+}
+
 // member reports whether rounds are at multiples of the period.
 func (s Status) member() bool { return s == Sync || s == Holdover }
 

@@ -189,10 +189,10 @@ func parseRequest(b []byte) (Request, error) {
 		return Request{}, fmt.Errorf("the request has version %d, this daemon speaks version %d: use the clockd command of the same release", r.Version, Version)
 	}
 	switch r.Command {
-	case CommandStatus, CommandSources, CommandNow:
+	case CommandStatus, CommandSources, CommandNow, CommandPeers:
 		return r, nil
 	}
-	return Request{}, fmt.Errorf("no command is called %.40q: there are %s, %s and %s", r.Command, CommandStatus, CommandSources, CommandNow)
+	return Request{}, fmt.Errorf("no command is called %.40q: there are %s, %s, %s and %s", r.Command, CommandStatus, CommandSources, CommandPeers, CommandNow)
 }
 
 // Close removes the socket, ends every connection and waits for them.

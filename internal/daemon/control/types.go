@@ -41,7 +41,8 @@ func Known(x float64) *float64 {
 
 // Now is one reading of the clock.
 type Now struct {
-	// Kind is the sort of synchronisation that the interval rests on: EXTERNAL (masters, or this host as the reference).
+	// Kind is the sort of synchronisation that the interval rests on: EXTERNAL (masters, or this host as the reference) or
+	// INTERNAL (a group of peers alone: nothing is said of true time).
 	Kind   string              `json:"kind"`
 	Status virtualclock.Status `json:"status"`
 	Epoch  virtualclock.Epoch  `json:"epoch"`
@@ -59,7 +60,7 @@ type Now struct {
 	Via string `json:"via"`
 }
 
-// KindExternal is the only kind so far.
+// KindExternal is the kind of a clock that is held to true time.
 const KindExternal = "EXTERNAL"
 
 // MakeNow makes a Now of a reading of the clock: its time, its interval and why it is not better.
@@ -105,6 +106,9 @@ type Status struct {
 	// LastSampleAgeS is the age of the sample that keeps the clock synchronised.
 	LastSampleAgeS *float64    `json:"last_sample_age_s"`
 	Sources        SourceCount `json:"sources"`
+	// Kind is EXTERNAL or INTERNAL; Group is null without peers.
+	Kind  string `json:"kind"`
+	Group *Group `json:"group"`
 
 	Counter Counter `json:"counter"`
 	Page    string  `json:"page"`
