@@ -43,7 +43,7 @@ func TestAgreementIsReadAndCompleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Agreement == nil || *c.Agreement != defaultAgreement() || c.Peer[0].Name != "b.example:123" {
+	if c.Agreement == nil || *c.Agreement != defaultAgreement() || c.Peer[0].Name != "b.example" {
 		t.Errorf("%+v, %+v", c.Agreement, c.Peer)
 	}
 	if p, to := c.Agreement.PollInterval(), c.Agreement.AnswerTimeout(); p != Duration(125*time.Millisecond) || to != p/2 {

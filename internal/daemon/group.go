@@ -21,7 +21,7 @@ func (d *daemon) group(s *node.Snapshot) (*control.Group, error) {
 	out := &control.Group{
 		Status: g.Status, Reason: why, Explanation: why.Explain(), Round: g.Round, Members: g.Members, Faults: g.Faults, Margin: g.Last.Margin,
 		Rounds: g.Rounds, Skipped: g.Skipped, SpreadS: control.Known(g.FarEdge), PrecisionBoundS: control.Known(g.Precision),
-		ToUTCS: control.Known(g.ToUTC), EpsilonS: g.Last.Epsilon, AdjustmentS: g.Last.Adjustment, PullS: g.Last.Pull, Peers: []control.Peer{},
+		ToUTCS: control.Known(g.ToUTC), EpsilonS: control.Known(g.Last.Epsilon), AdjustmentS: g.Last.Adjustment, PullS: g.Last.Pull, Peers: []control.Peer{},
 	}
 	for i := range g.Peers {
 		out.Peers = append(out.Peers, d.peer(&g.Peers[i]))

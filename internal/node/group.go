@@ -178,7 +178,11 @@ func (n *Node) afterRound(o *agreement.Outcome) {
 		}
 		if o.Reason != g.told {
 			g.told = o.Reason
-			n.report(Report{Topic: "round", Reason: o.Reason, Value: o.Epsilon})
+			epsilon := o.Epsilon
+			if math.IsInf(epsilon, 0) || math.IsNaN(epsilon) {
+				epsilon = 0 // too few were read for a common error
+			}
+			n.report(Report{Topic: "round", Reason: o.Reason, Value: epsilon})
 		}
 	}
 	n.setStamper()

@@ -39,10 +39,10 @@ type Group struct {
 	PrecisionBoundS *float64 `json:"precision_bound_s"`
 	ToUTCS          *float64 `json:"to_utc_s"`
 	// EpsilonS is the error with which the members were read in the last round, AdjustmentS what it moved this clock by.
-	EpsilonS    float64 `json:"epsilon_s"`
-	AdjustmentS float64 `json:"adjustment_s"`
-	PullS       float64 `json:"pull_s"`
-	Peers       []Peer  `json:"peers"`
+	EpsilonS    *float64 `json:"epsilon_s"`
+	AdjustmentS float64  `json:"adjustment_s"`
+	PullS       float64  `json:"pull_s"`
+	Peers       []Peer   `json:"peers"`
 }
 
 // Peer is another member of the group.
