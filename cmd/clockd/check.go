@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/daemon"
 )
 
 // checkResult is what check --json prints.
@@ -23,7 +24,8 @@ func newCheck(a *app) *cobra.Command {
 		Use:   "check CONFIG",
 		Short: "Check a configuration file and name every mistake with its line",
 		Long: `Check a configuration file without starting anything. Every mistake is named with file, line,
-column and what would be right. The exit code is 0 if the file is good and 1 if not.`,
+column and what would be right; the key files that it names are looked into as well. The exit
+code is 0 if the file is good and 1 if not.`,
 		Example: "  clockd check /etc/clockd/clockd.toml",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, list []string) error {
@@ -38,6 +40,12 @@ func (a *app) check(path string) error {
 	var problems config.Problems
 	if err != nil && !errors.As(err, &problems) {
 		return err
+	}
+	if err == nil {
+		if keysErr := daemon.CheckKeys(c); keysErr != nil {
+			problems = config.Problems{{File: path, Message: keysErr.Error()}}
+			err = problems
+		}
 	}
 	result := checkResult{OK: err == nil, File: path, Problems: config.Problems{}}
 	if err != nil {

@@ -107,7 +107,7 @@ contains true time, not a number to be believed.`,
 	f := root.PersistentFlags()
 	f.StringVar(&a.controlPath, "control", "", "the daemon's control socket (default: that of this user's daemon)")
 	f.StringVar(&a.pagePath, "page", "", "the shared page (default: that of this user's daemon)")
-	root.AddCommand(newRun(a), newStatus(a), newSources(a), newPeers(a), newNow(a), newWait(a), newQuery(a), newReplay(a), newCheck(a), newDoctor(a), newVersion(a))
+	root.AddCommand(newRun(a), newStatus(a), newSources(a), newPeers(a), newNow(a), newWait(a), newQuery(a), newReplay(a), newCheck(a), newDoctor(a), newKeygen(a), newVersion(a))
 	root.AddCommand(demoCommands(a)...)
 	return root
 }

@@ -39,24 +39,21 @@ type daemon struct {
 	resolver   *resolver
 	page       *virtualclock.PageWriter
 	secrets    *secrets
-	sealed     []byte // the last request that was sent under a key
-	control    *control.Listener
-	questions  chan command
-	recorder   *eventlog.Writer
-	reporter   *reporter
-	watch      *watch
-	keeper     *keeper
+	// sealed is the last request that was sent under a key.
+	sealed    []byte
+	control   *control.Listener
+	questions chan command
+	recorder  *eventlog.Writer
+	reporter  *reporter
+	watch     *watch
+	keeper    *keeper
 
 	// last is the newest reading handed to the node; queue the events that are still to be handed over.
-	last   hw.Ticks
-	queue  []node.Event
-	event  node.Event
-	timer  *time.Timer
-	wakeAt hw.Ticks
-	// shift is how many whole seconds the node has moved its raw timeline (see rawTime); start and startTime are its anchor.
-	start     hw.Ticks
-	startTime virtualclock.Time
-	shift     float64
+	last      hw.Ticks
+	queue     []node.Event
+	event     node.Event
+	timer     *time.Timer
+	wakeAt    hw.Ticks
 	published node.Publication
 
 	reloads                                               uint64
@@ -343,9 +340,8 @@ func (d *daemon) begin() error {
 		return fmt.Errorf("daemon: %w", err)
 	}
 	now := d.now()
-	d.start = now
-	d.startTime = virtualclock.Unix(cross.Realtime, 0).AddSeconds(d.seconds(now.Sub(cross.At)))
-	d.handleAt(now, node.Event{Kind: node.EventStart, Realtime: d.startTime})
+	realtime := virtualclock.Unix(cross.Realtime, 0).AddSeconds(d.seconds(now.Sub(cross.At)))
+	d.handleAt(now, node.Event{Kind: node.EventStart, Realtime: realtime})
 	return nil
 }
 

@@ -80,7 +80,8 @@ func TestFollowerUnderAnIdentity(t *testing.T) {
 	if n := contained(t, reference, follower, 500); n != 0 {
 		t.Errorf("%d of 500 intervals do not contain true time", n)
 	}
-	if x := follower.sources().Sources[0]; x.Key != "identity "+serverLine || !x.Interleaved || len(x.Rejections) != 0 {
+	if x := follower.sources().Sources[0]; x.Key != "identity "+serverLine || !x.Interleaved || x.Rejections[reason.PacketAuthentication.String()] != 0 ||
+		x.Rejections[reason.SampleNegativeDelay.String()]+x.Rejections[reason.SampleEmptyInterval.String()] != 0 {
 		t.Errorf("source %+v", x)
 	}
 	testkit.WaitFor(t, patience20, "the others to be refused", func() bool {

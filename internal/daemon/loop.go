@@ -11,7 +11,6 @@ import (
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
-	"github.com/clockd/clockd/virtualclock"
 )
 
 // command is one from the control socket that waits for its answer.
@@ -298,18 +297,4 @@ func (d *daemon) configureNode() {
 	d.fillNodeConfig()
 	c := d.nodeConfig
 	d.handle(node.Event{Kind: node.EventConfigure, Config: &c})
-}
-
-// rawTime returns the node's raw timeline at the snapshot's reading. The node anchors it at the start and moves it by whole
-// seconds only; which, is seen from the estimate, whose offset is the clock's but for a correction far below half a second.
-func (d *daemon) rawTime(s *node.Snapshot) virtualclock.Time {
-	line := virtualclock.Line{C0: d.start, T0: d.startTime, Period: virtualclock.PeriodOf(d.counter.Frequency().Hertz)}
-	raw := line.At(s.Now)
-	if s.Steps > 0 && s.Estimate.Reason == reason.OK {
-		d.shift = math.Round(s.Time.Seconds(raw) - s.Estimate.Offset)
-	}
-	if s.Steps == 0 {
-		return s.Time // nothing to compare with yet: offsets are against the raw timeline itself
-	}
-	return raw.AddSeconds(d.shift)
 }

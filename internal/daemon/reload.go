@@ -43,6 +43,9 @@ func (d *daemon) load() (*config.Config, *secrets, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if (c.Local != nil) != (d.config.Local != nil) {
+		return nil, nil, errors.New("a running clock does not turn from the reference into a follower, or back: restart clockd for that")
+	}
 	locks, err := loadSecrets(c)
 	return c, locks, err
 }

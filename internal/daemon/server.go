@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -49,11 +50,17 @@ type server struct {
 
 // newServer makes a server that listens nowhere yet.
 func newServer(c *config.Server, locks *secrets, counter hw.Counter, stamps hw.StampOptions, seed [32]byte) (*server, error) {
+	resolution, err := hw.MeasureResolution(counter)
+	if err != nil {
+		return nil, fmt.Errorf("daemon: %w", err)
+	}
+	// What is said of the precision covers the tick that a reading stands for.
+	tick := float64(max(resolution.Granularity, 1)) / counter.Frequency().Hertz
 	s := &server{counter: counter, stamps: stamps}
 	responder, err := roundtrip.NewResponder(roundtrip.ResponderConfig{
 		Keys: keys.NewRing(locks.clients...), Require: config.Prefixes(c.Require), Extend: s.extend(locks.asking),
 		Allow: config.Prefixes(c.Allow), Deny: config.Prefixes(c.Deny), RatePerSecond: c.Rate, Burst: c.Burst,
-		Interleaved: c.Interleaved, Hertz: counter.Frequency().Hertz, Seed: seed,
+		Interleaved: c.Interleaved, Hertz: counter.Frequency().Hertz, Precision: int8(math.Ceil(math.Log2(tick))), Seed: seed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("daemon: %w", err)

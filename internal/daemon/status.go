@@ -184,8 +184,11 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 		out.DistanceS = control.Known(x.Distance)
 	}
 	if r.Samples > 0 {
-		// The filter speaks of the raw timeline; people ask about the clock.
-		clock := s.Time.Seconds(d.rawTime(s))
+		// The filter speaks of the raw timeline; people ask about the clock, once there is one.
+		clock := 0.0
+		if s.Steps > 0 {
+			clock = s.Time.Seconds(s.Raw)
+		}
 		out.LowS, out.HighS = control.Known(r.Low-clock), control.Known(r.High-clock)
 		out.OffsetS, out.OffsetStdS = control.Known(r.Offset-clock), control.Known(r.OffsetStd)
 		out.DelayS, out.MinDelayS, out.JitterS = control.Known(r.Delay), control.Known(r.MinDelay), control.Known(r.Jitter)

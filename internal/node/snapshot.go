@@ -44,6 +44,8 @@ type Snapshot struct {
 	Estimate    roundtrip.Estimate
 	Interval    virtualclock.Interval
 	Time        virtualclock.Time
+	// Raw is the raw timeline, which the sources' offsets are measured from.
+	Raw virtualclock.Time
 	// Bound is the largest distance in seconds from Time to an edge of Interval; +Inf when the status is not sound.
 	Bound float64
 	// Rate is the estimated d(true)/d(raw) − 1, RateStd its standard deviation, +Inf when nothing is known.
@@ -141,7 +143,7 @@ func (n *Node) groupStatus(now hw.Ticks) *GroupStatus {
 func (n *Node) Snapshot(now hw.Ticks) Snapshot {
 	k := n.clock.Coefficients()
 	s := Snapshot{
-		Now: now, Publication: n.publication, Estimate: n.estimate, Interval: k.Interval(now), Time: k.Time(now), Bound: math.Inf(1),
+		Now: now, Publication: n.publication, Estimate: n.estimate, Interval: k.Interval(now), Time: k.Time(now), Raw: n.raw.At(now), Bound: math.Inf(1),
 		Rate: n.config.Rate, RateStd: n.config.RateStd, Steps: n.steps, MaxFalse: n.config.maxFalse(), LastSample: n.lastGood, Mode: "external",
 	}
 	s.Publication.Clock = *k

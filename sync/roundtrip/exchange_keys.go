@@ -14,7 +14,8 @@ func (x *Exchanger) SetAuthenticator(a ntp.Authenticator) {
 }
 
 // SetExtensions sets the extension fields of the requests that follow, one after the other as ntp.AppendExtension writes them with
-// a MAC to come; they are copied. They are sent only under an authenticator: the MAC covers them. PacketMalformed: these are not
+// a MAC to come; they are copied. They are sent only under an authenticator, whose MAC covers them; AES-CMAC does so
+// for certain, MD5 and SHA1 do not (docs/security.md). PacketMalformed: these are not
 // whole fields; PacketTooLong: with header and MAC they fit into no packet. Then the fields stay what they were.
 func (x *Exchanger) SetExtensions(fields []byte) reason.Code {
 	if len(fields) > ntp.MaxLength-ntp.HeaderLength-ntp.MACLong {
