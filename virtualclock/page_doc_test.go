@@ -38,7 +38,7 @@ func TestPageDocumentIsTrue(t *testing.T) {
 		"earliest_fraction": {8 * wordBoundFractions, 4}, "latest_fraction": {8*wordBoundFractions + 4, 4}, "slow": word(wordSlow),
 		"fast": word(wordFast), "epoch": {8 * wordMeta, 4}, "status": {8*wordMeta + 4, 1}, "reason_hint": {8*wordMeta + 5, 1},
 		"interval_kind": {8*wordMeta + 6, 1},
-		"slew_end": word(wordSlewEnd), "slew_c0": word(wordSlewC0), "slew_t0": word(wordSlewT0), "slew_period": word(wordSlewPeriod),
+		"slew_end":      word(wordSlewEnd), "slew_c0": word(wordSlewC0), "slew_t0": word(wordSlewT0), "slew_period": word(wordSlewPeriod),
 		"steady_c0": word(wordSteadyC0), "steady_t0": word(wordSteadyT0), "steady_period": word(wordSteadyPeriod),
 		"slew_t0_fraction": {8 * wordLineFractions, 4}, "steady_t0_fraction": {8*wordLineFractions + 4, 4},
 		"difference": word(wordDifference), "hertz": word(wordHertz), "hertz_error": word(wordHertzError),

@@ -235,6 +235,9 @@ func (n *Node) maxSlew() float64 {
 // era goes on.
 func (n *Node) configureGroup(old *Config) {
 	g := n.group
+	if len(old.Peers) > 0 && len(old.Sources) == 0 && len(n.config.Sources) > 0 {
+		n.set = false // by the group alone; where UTC is, the masters have yet to say
+	}
 	same := g != nil && n.config.Agreement != nil && len(g.peers) == len(n.config.Peers) && old.agreement() == n.config.agreement()
 	for i := 0; same && i < len(g.peers); i++ {
 		same = g.peers[i].config.Key == n.config.Peers[i].Key && g.peers[i].config.ID == n.config.Peers[i].ID

@@ -391,3 +391,29 @@ func TestHybridWithoutPeersFollowsItsMasters(t *testing.T) {
 		t.Error("UTC is not in the interval")
 	}
 }
+
+// TestInternalHostIsGivenMasters: after a reload with a source the interval is that of UTC only once the source has proved it.
+func TestInternalHostIsGivenMasters(t *testing.T) {
+	c := townConfig(4, 1)
+	c.Gain, c.ExternalError, c.ExternalFaults = 0.25, 200e-6, 1
+	w := newTown(t, 23, c, 0)
+	w.hybrid = true
+	w.bootAll(40)
+	w.run(40)
+	w.expect(virtualclock.Synchronised, w.hosts...)
+	h := w.hosts[0]
+	next := h.config
+	next.Sources = sources(1, 1)
+	h.masters[1] = &server{claims: 50e-6}
+	w.step(h, Event{Kind: EventConfigure, Config: &next})
+	for range 400 {
+		w.run(0.1)
+		i := h.pub.Clock.Interval(w.ticks(h))
+		if now := stageEpoch.AddSeconds(w.now); i.Status.Sound() && !h.pub.Internal && (now.Before(i.Earliest) || now.After(i.Latest)) {
+			t.Fatalf("%.1f s: UTC is not in [%v, %v]", w.now, i.Earliest, i.Latest)
+		}
+	}
+	if s := h.node.Snapshot(w.ticks(h)); s.Mode != "hybrid" {
+		t.Errorf("mode %q", s.Mode)
+	}
+}
