@@ -114,6 +114,9 @@ func TestPeersAgreeWithoutAMaster(t *testing.T) {
 		if g.PrecisionBoundS == nil || g.Members != 4 || g.Faults != 1 || len(g.Peers) != 3 {
 			t.Errorf("h%d: %+v", i+1, g)
 		}
+		if g.SpreadS != nil && g.PrecisionBoundS != nil {
+			t.Logf("h%d: far edge %.0f µs, promised precision %.0f µs, %d rounds, %d skipped", i+1, *g.SpreadS*1e6, *g.PrecisionBoundS*1e6, g.Rounds, g.Skipped)
+		}
 		for _, p := range g.Peers {
 			if p.Received == 0 || p.Status == nil || !strings.HasPrefix(p.Key, "identity clockd-public-1:") {
 				t.Errorf("h%d: of %s %d answers were taken, key %q", i+1, p.Name, p.Received, p.Key)
