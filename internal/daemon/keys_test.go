@@ -275,3 +275,23 @@ func TestWeakKeysAreNamed(t *testing.T) {
 		t.Errorf("log:\n%s", l)
 	}
 }
+
+// A real chronyd and a daemon read the same keys file: the one is the other's master.
+func TestChronydIsTheMasterUnderAKey(t *testing.T) {
+	testkit.NoLeaks(t)
+	testkit.RequireTool(t, "chronyd")
+	path := filepath.Join(t.TempDir(), "keys")
+	writeKeys(t, path, "# both read this\n30 AES128 HEX:7EA62AE64D190114D46D5A082F948EC1\n25 SHA1 HEX:933F62BE1D604E68A81B557F18CFA200483F5B70\n")
+	server := testkit.StartChronyd(t, testkit.ChronyOptions{LocalStratum: 5, Extra: []string{"keyfile " + path}})
+	for _, key := range []int{30, 25} {
+		document := followerDocument(server.Address(), fmt.Sprintf("key = %d\n[keys]\nfile = %q\n", key, path))
+		follower := launch(t, Options{Config: parse(t, t.TempDir(), document), Counter: skewed(t, 9)})
+		follower.reach(virtualclock.Synchronised)
+		testkit.WaitFor(t, patience20, "samples under the key", func() bool { return follower.sources().Sources[0].Samples > 10 })
+		x := follower.sources().Sources[0]
+		if !strings.HasPrefix(x.Key, fmt.Sprintf("key %d (", key)) || x.Stratum != 5 || x.Rejections[reason.PacketAuthentication.String()] != 0 {
+			t.Errorf("%+v", x)
+		}
+		follower.stop()
+	}
+}

@@ -128,6 +128,46 @@ func TestPartition(t *testing.T) {
 	}
 }
 
+// TestLeftBehind: while one member is cut off the others are driven away from it as fast as reading errors and oscillators can. What it claims
+// in holdover stays true; when it comes back it is too far off to be slewed, says so, and enters anew.
+func TestLeftBehind(t *testing.T) {
+	w := newWorld(t, 12, testConfig(7, 2, IntervalMidpoint), 0, 1e-3)
+	w.late = 200e-6
+	left := w.hosts[0]
+	for _, h := range w.hosts {
+		h.drift = w.config.Drift
+	}
+	left.drift = -w.config.Drift
+	if !w.inSync(60) {
+		t.Fatal("not in sync")
+	}
+	w.run(5)
+	w.cut = func(a, b *host) bool { return (a == left) != (b == left) }
+	w.only = w.hosts[1:]
+	w.measuring = true
+	before := w.hosts[1].group.Target(w.hosts[1].rawAt(w.now)).Seconds(left.group.Target(left.rawAt(w.now)))
+	w.run(60)
+	moved := w.hosts[1].group.Target(w.hosts[1].rawAt(w.now)).Seconds(left.group.Target(left.rawAt(w.now))) - before
+	if rate := moved / 60; rate < 150e-6 {
+		t.Errorf("the others went away at %g: this test has no teeth", rate)
+	}
+	w.cut = nil
+	var reasons []reason.Code
+	w.onRound = func(h *host, _, _ virtualclock.Time, o *Outcome) {
+		if h == left && o.Kind == Skipped {
+			reasons = append(reasons, o.Reason)
+			if b := h.bound(w); o.Status == Holdover && b.Status != virtualclock.Holdover {
+				t.Errorf("after %v it claims %v (%v)", o.Reason, b.Status, b.Reason)
+			}
+		}
+	}
+	w.run(10)
+	if n := len(reasons); n < strikes || reasons[n-1] != reason.AdjustmentLimit || left.bound(w).Status != virtualclock.Synchronised {
+		t.Errorf("it came back by %v and is %v", reasons, left.bound(w).Status)
+	}
+	w.check("the others", 1e-9)
+}
+
 // TestNoQuorum: when the group is cut in halves nobody has a quorum: all hold over, nobody guesses, all intervals still meet; together again,
 // they go on, and after a long time apart they form anew.
 func TestNoQuorum(t *testing.T) {

@@ -32,6 +32,7 @@ type world struct {
 	least     float64 // one-way delay, s
 	known     float64 // what the hosts know of it
 	queue     func() float64
+	late      float64                      // requests take so much longer than answers, s: everybody reads the others ahead
 	delay     func(from, to *host) float64 // nil: least + queue()
 	drift     driftMode
 	lie       lie
@@ -63,6 +64,7 @@ type measured struct {
 	voids       int
 	outside     int // a host's displayed clock was outside of its own J
 	lost        int // a host in holdover claimed to know where the others are, and another was not there
+	jumps       int // a displayed clock was not continuous where it was not said to step
 	backwards   int // the latest edge or the displayed clock went back
 	readings    int
 	wrong       int // readings whose guaranteed interval did not contain the truth
@@ -310,7 +312,7 @@ func (w *world) send(p, q *host) {
 	}
 	x.own = p.era
 	x.sample = roundtrip.Sample{Depart: hw.Stamp{At: p.ticks(w.now), Kind: hw.StampUser}}
-	w.push(event{at: w.now + d, kind: eventServe, p: p, q: q, x: x})
+	w.push(event{at: w.now + w.late + d, kind: eventServe, p: p, q: q, x: x})
 }
 
 // serve is q's part: stamps are rounded so that they hold, the state is q's, or what it says it is.
@@ -412,8 +414,11 @@ func (w *world) round(h *host) {
 		external = w.masters(h)
 	}
 	w.before(h)
-	target := h.group.Target(now)
+	target, shown := h.group.Target(now), h.group.Display(now)
 	o := h.group.Round(now, readings, external)
+	if w.measuring && !o.Step && math.Abs(h.group.Display(now).Seconds(shown)) > 1e-15 {
+		w.seen.jumps++
+	}
 	w.after(h, o)
 	if w.onRound != nil {
 		w.onRound(h, target, h.group.Target(now), o)
@@ -641,6 +646,6 @@ func (w *world) inSync(s float64) bool {
 func (m *measured) rmsPair() float64 { return math.Sqrt(m.rms / float64(max(m.samples, 1))) }
 
 func (m *measured) String() string {
-	return fmt.Sprintf("ε %.1f  δ_v %.1f  Π %.1f  π_v %.1f  far edge %.1f µs; %d rounds, %d skipped, %d steps, %d voids, %d of %d readings wrong, J disjoint %d (one round's alone: %d), outside %d, lost %d, backwards %d",
-		m.epsilon*1e6, m.convergence*1e6, m.spread*1e6, m.precision*1e6, m.farEdge*1e6, m.rounds, m.skipped, m.steps, m.voids, m.wrong, m.readings, m.disjoint, m.disjointNow, m.outside, m.lost, m.backwards)
+	return fmt.Sprintf("ε %.1f  δ_v %.1f  Π %.1f  π_v %.1f  far edge %.1f µs; %d rounds, %d skipped, %d steps, %d voids, %d of %d readings wrong, J disjoint %d (one round's alone: %d), outside %d, lost %d, jumps %d, backwards %d",
+		m.epsilon*1e6, m.convergence*1e6, m.spread*1e6, m.precision*1e6, m.farEdge*1e6, m.rounds, m.skipped, m.steps, m.voids, m.wrong, m.readings, m.disjoint, m.disjointNow, m.outside, m.lost, m.jumps, m.backwards)
 }
