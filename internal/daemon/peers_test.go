@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/internal/daemon/eventlog"
 	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/virtualclock"
@@ -155,5 +157,27 @@ func TestHostWithoutPeersHasNoGroup(t *testing.T) {
 	}
 	if s := r.status(); s.Group != nil || s.Kind != control.KindExternal {
 		t.Errorf("kind %q, group %+v", s.Kind, s.Group)
+	}
+}
+
+// TestGroupIsReplayed: a record of a host with peers is decided again as it was, and holds no key.
+func TestGroupIsReplayed(t *testing.T) {
+	c := newCrowd(t, 2)
+	path := filepath.Join(t.TempDir(), "events")
+	document := c.document(0, c.publics) + fmt.Sprintf("[log]\nevents = %q\n", path)
+	recorded := launch(t, Options{Config: parse(t, c.dirs[0], document), Counter: skewed(t, 20)})
+	other := c.launch(1, c.publics)
+	recorded.reach(virtualclock.Synchronised)
+	other.stop()
+	recorded.reach(virtualclock.Holdover)
+	recorded.stop()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	result, err := eventlog.Replay(f)
+	if err != nil || result.Difference != nil || result.Events < 10 {
+		t.Errorf("%v; after %d events: %v", err, result.Events, result.Difference)
 	}
 }

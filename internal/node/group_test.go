@@ -20,10 +20,10 @@ func TestHonestGroupAgrees(t *testing.T) {
 		for _, spread := range []float64{0.001, 5000} {
 			w := newTown(t, uint64(size.n), townConfig(size.n, size.f), 0)
 			w.bootAll(spread)
-			w.run(50)
+			w.run(30)
 			w.expect(virtualclock.Synchronised, w.hosts...)
 			before := w.sound
-			w.run(20)
+			w.run(8)
 			if w.sound == before {
 				t.Errorf("n %d: nothing was compared", size.n)
 			}
@@ -75,7 +75,7 @@ func TestGroupWithLiarsHoldsItsPromise(t *testing.T) {
 				w := newTown(t, 5, townConfig(size.n, size.f), size.f)
 				w.lie = lies(w.rng)[name]
 				w.bootAll(0.2)
-				w.run(70)
+				w.run(35)
 				w.expect(virtualclock.Synchronised, w.judged()...)
 				t.Logf("worst %.1f µs, far edge %.1f µs, promised %.1f µs; %d checks", w.worst*1e6, w.worstFar*1e6, w.promised*1e6, w.checks)
 			})
