@@ -124,6 +124,12 @@ func adversaries() []adversary {
 			l.raw.Line.T0 = l.anchor.AddSeconds(w.rng.NormFloat64() * 100e-6)
 			return honest, true
 		}},
+		// Together with others it pretends to be a group, in rounds of its own, that nobody can enter.
+		{name: "false-group", lie: func(w *world, l, _ *host, honest State) (State, bool) {
+			honest.Status = Sync
+			honest.Round += 1000 * int64(l.id)
+			return honest, true
+		}},
 	}
 }
 

@@ -35,6 +35,7 @@ func (g *Group) startForming(raw virtualclock.Time) {
 func (g *Group) startJoin(raw virtualclock.Time) {
 	g.forget()
 	g.state.Status = Join
+	g.joinPolls = 0
 	g.state.Version++
 	g.poll(raw)
 }
@@ -55,7 +56,7 @@ func (g *Group) inSync() int {
 func (g *Group) form(now virtualclock.Time) {
 	g.poll(now)
 	g.outcome.Reason = reason.GroupForming
-	if g.inSync() >= g.quorum() {
+	if g.shun == 0 && g.inSync() >= g.quorum() {
 		g.startJoin(now)
 		g.join(now)
 		return
@@ -83,6 +84,7 @@ func (g *Group) form(now virtualclock.Time) {
 	old := g.state.Current
 	g.retarget(now, Map{Ref: now, Base: v.AddSeconds(value), Rate: old.Rate}, true)
 	o.Kind, o.Adjustment, o.Reason = Formed, value, reason.OK
+	g.shun = max(g.shun-1, 0)
 	g.state.Round++
 	g.state.Previous = old // for those behind
 	g.formTimer = now.AddSeconds(g.config.InitRound)
@@ -160,7 +162,7 @@ func (g *Group) limit() float64 {
 
 // enter begins the rounds at multiples of the period.
 func (g *Group) enter() {
-	g.state.Status = Sync
+	g.state.Status, g.shun = Sync, 0
 	g.state.Round = g.number(g.state.Current.Base)
 	g.state.Previous = g.state.Current
 	g.next = g.state.Round
@@ -173,7 +175,10 @@ func (g *Group) join(now virtualclock.Time) {
 	o := &g.outcome
 	g.poll(now)
 	o.Reason = reason.GroupForming
-	if g.inSync() < g.quorum() {
+	if g.joinPolls++; g.inSync() < g.quorum() || g.joinPolls > joinPatience {
+		if g.joinPolls > joinPatience {
+			g.shun = stuckRounds // liars may pretend to be a group that nobody can enter
+		}
 		g.startForming(now)
 		o.Reason = reason.TooFewPeers
 		return
@@ -202,7 +207,7 @@ func (g *Group) join(now virtualclock.Time) {
 	case o.Epsilon > g.config.ReadingError:
 		o.Reason = reason.ReadingsTooWide
 		return
-	case g.near(Interval{value - d, value + d}) < g.quorum():
+	case g.near(Interval{value - d, value + d}) < o.Present-g.config.Faults:
 		o.Reason = reason.TooManyLiars
 		return
 	}

@@ -11,6 +11,8 @@ import (
 const (
 	// strikes is how many rounds in a row may ask for an impossible correction before the member takes itself for lost.
 	strikes = 3
+	// joinPatience is after how many looks in vain a member gives up entering a group, and takes part in forming one.
+	joinPatience = 2 * pollsPerRound
 	// stuckRounds is after how many rounds in a row without a quorum of members, while enough hosts are there, a group is formed anew.
 	stuckRounds = 64
 	// pollsPerRound is how often a member that is not in looks whether it can get in.
@@ -84,7 +86,7 @@ type Outcome struct {
 	Present  int `json:"present"`
 	Wide     int `json:"wide"`
 	Outliers int `json:"outliers"`
-	// Margin is how many liars the round's promises bear: f − missing − wide. Negative: they are not vouched for.
+	// Margin is how many more liars the round's promises bear: f − missing − wide − outliers. Negative: they are not vouched for.
 	Margin int `json:"margin"`
 	// Pull is the masters' part of Adjustment, Masters how many members' estimates of UTC took part.
 	Pull    float64 `json:"pull_s"`
@@ -134,6 +136,8 @@ type Group struct {
 	formRounds  int
 	formSpread  float64
 	formSettled int
+	joinPolls   int // looks for a group to enter without success
+	shun        int // rounds of forming for which no group is entered
 
 	// working memory
 	halves, centres, scratch, rates []float64

@@ -144,6 +144,7 @@ func (g *Group) weigh(own bool) {
 	o := &g.outcome
 	g.halves = g.halves[:0]
 	o.Wide = 0
+	bad := 0
 	if own {
 		g.halves = append(g.halves, 0)
 	}
@@ -155,10 +156,13 @@ func (g *Group) weigh(own bool) {
 		if g.sights[i].half > g.config.ReadingError {
 			o.Wide++
 		}
+		if g.sights[i].half > g.config.ReadingError || o.Verdicts[i].Reason == reason.PeerOutlier {
+			bad++
+		}
 	}
 	n, f := g.config.Members, g.config.Faults
 	o.Present = len(g.halves)
-	o.Margin = f - (n - o.Present) - o.Wide
+	o.Margin = f - (n - o.Present) - bad
 	if o.Present < n-f {
 		n = o.Present // nothing is promised; but the others' points are used as well as can be
 	}

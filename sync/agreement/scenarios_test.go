@@ -15,7 +15,7 @@ func (h *host) bound(w *world) Bound { return h.group.Interval(h.rawAt(w.now)) }
 // TestColdStart: clocks that start hours apart agree after ⌈log2(first spread/Π)⌉ rounds and a few more, whoever lies; without a liar after
 // three.
 func TestColdStart(t *testing.T) {
-	names := []string{"silent", "random", "two-faced", "drag", "colluding", "jumping"}
+	names := []string{"silent", "random", "two-faced", "drag", "colluding", "jumping", "stuck", "false-group"}
 	for _, nf := range groups() {
 		for seed := range uint64(seeds) {
 			for i, a := range append(adversaries(), adversary{name: "none"}) {
@@ -52,6 +52,20 @@ func TestColdStart(t *testing.T) {
 				w.run(25)
 				w.check("after a cold start with "+a.name, 1e-9)
 			}
+		}
+	}
+}
+
+// TestStragglers: correct members that need longer than others to form the group are let in, although liars count themselves among its
+// members. (Once two were locked out for good.)
+func TestStragglers(t *testing.T) {
+	for _, name := range []string{"stuck", "false-group"} {
+		i := slices.IndexFunc(adversaries(), func(a adversary) bool { return a.name == name })
+		a := adversaries()[i]
+		w := newWorld(t, 9002, testConfig(10, 3, IntervalMidpoint), 3, 1e-3)
+		arm(w, a, 11)
+		if !w.inSync(90) {
+			t.Errorf("%s: not in sync", name)
 		}
 	}
 }
