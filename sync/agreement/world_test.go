@@ -153,9 +153,6 @@ func (w *world) push(e event) {
 	heap.Push(&w.events, e)
 }
 
-// at calls f at true time t.
-func (w *world) at(t float64, f func()) { w.push(event{at: t, kind: eventCall, call: f}) }
-
 // testConfig is the configuration of most tests: 1 s rounds, 50 ppm, no rate correction, so that the bounds are theory 3.5 verbatim.
 func testConfig(n, f int, a Algorithm) Config {
 	return Config{
