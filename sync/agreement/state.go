@@ -94,7 +94,8 @@ func (e *External) at(h, v virtualclock.Time, rho float64) (i Interval, point fl
 	if dt < 0 {
 		low, high = high, low
 	}
-	i = Interval{x + e.Low - low, x + e.High + high}
+	slack := rounding(x) + rounding(dt)
+	i = Interval{x + e.Low - low - slack, x + e.High + high + slack}
 	return i, min(max(x+dt*e.Rate, i.Low), i.High)
 }
 

@@ -112,7 +112,6 @@ const (
 	eventRound
 	eventDrift
 	eventLook
-	eventCall
 )
 
 type event struct {
@@ -122,7 +121,6 @@ type event struct {
 	p, q  *host
 	token uint64
 	x     *exchange
-	call  func()
 }
 
 type exchange struct {
@@ -281,8 +279,6 @@ func (w *world) step(e *event) {
 		}
 	case eventLook:
 		w.look()
-	case eventCall:
-		e.call()
 	}
 }
 
@@ -617,7 +613,8 @@ func (w *world) trueTime(h *host, raw virtualclock.Time) {
 	}
 	x := w.truth().Seconds(h.group.Display(raw))
 	w.seen.accuracy = max(w.seen.accuracy, math.Abs(x))
-	if i, ok := h.group.UTC(raw); ok && !i.Contains(x) {
+	// The world's own numbers are rounded at 3e-14 s.
+	if i, ok := h.group.UTC(raw); ok && (x < i.Low-1e-13 || x > i.High+1e-13) {
 		w.seen.utcMiss++
 	}
 }
