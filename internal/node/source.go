@@ -16,7 +16,8 @@ const (
 	// followUpDelay is the time in seconds after an answer at which the request follows that fetches the answer's precise
 	// departure: enough for the server to have got its own transmit stamp.
 	followUpDelay = 0.002
-	// denyRest is how long in seconds a server that refused us is left alone; rateFactor what RATE multiplies the poll by.
+	// denyRest is how long in seconds a server that refused us is left alone; rateFactor what RATE multiplies the poll by, up to
+	// maxPoll seconds.
 	denyRest   = 3600
 	rateFactor = 2
 	maxPoll    = 4096
@@ -29,10 +30,10 @@ const (
 	// readySamples is how many samples a source must give before the clock is set by it; proofSamples how many consistent
 	// ones after it has contradicted itself.
 	readySamples = 3
-	// calmSamples is how many samples must allow a longer poll, longerCost what it is expected to cost in error.
-	calmSamples  = 4
-	longerCost   = 1.4
 	proofSamples = 4
+	// calmSamples is how many samples must allow a longer poll, longerCost what it is expected to cost in error.
+	calmSamples = 4
+	longerCost  = 1.4
 )
 
 // source is the state of one master.

@@ -67,14 +67,17 @@ func (e *estimator) reset(rate, std float64) {
 		m.rate, m.p11, m.weight = rate, std*std, 1.0/models
 		switch {
 		case j < walks:
-			m.walk = square(8e-12 * math.Pow(4, float64(j)))
+			m.walk = walk(j)
 		case j < walks+drifts:
 			m.walk, m.driftWalk = square(1e-9), square(1e-13*math.Pow(5, float64(j-walks)))
 		default:
-			m.normal, m.walk = true, square(8e-12*math.Pow(4, float64(j-walks-drifts)))
+			m.normal, m.walk = true, walk(j-walks-drifts)
 		}
 	}
 }
+
+// walk is the spectral density of the j-th random walk of the frequency.
+func walk(j int) float64 { return square(8e-12 * math.Pow(4, float64(j))) }
 
 func square(x float64) float64 { return x * x }
 
@@ -105,7 +108,7 @@ func (e *estimator) update(forward, backward, dt float64) {
 		e.start(forward, backward)
 		return
 	}
-	offset, _, _, _ := e.at(dt)
+	offset, _ := e.mean(dt)
 	e.learnPath(forward, backward, offset)
 	if e.outlier {
 		for j := range e.bank {
@@ -175,8 +178,7 @@ func (e *estimator) learnPath(forward, backward, offset float64) {
 	case e.settling > 0:
 		// On a new path the first delays were not the least: what they lacked is known for each direction.
 		e.settling--
-		e.forwardLeast += min(late, 0)
-		e.backwardLeast += min(early, 0)
+		e.giveWay(late, early)
 	}
 	e.onset.add(delay, e.density.origin)
 	if n := e.onset.count; e.samples <= 20 && (n < 4 || n%4 == 0) {
@@ -199,6 +201,11 @@ func (e *estimator) pathShorter(delay, late, early, fit float64) {
 		return
 	}
 	e.settling = onsetRecent
+	e.giveWay(late, early)
+}
+
+// giveWay lowers the least delay of a direction whose delay was below it.
+func (e *estimator) giveWay(late, early float64) {
 	e.forwardLeast += min(late, 0)
 	e.backwardLeast += min(early, 0)
 }
@@ -374,13 +381,19 @@ func (e *estimator) confine(low, high, dt float64) {
 	}
 }
 
-// at returns the estimate dt seconds after the last update.
-func (e *estimator) at(dt float64) (offset, offsetStd, rate, rateStd float64) {
+// mean returns the estimate dt seconds after the last update, without its doubt.
+func (e *estimator) mean(dt float64) (offset, rate float64) {
 	for j := range e.bank {
 		m := &e.bank[j]
 		offset += m.weight * (m.offset + m.rate*dt + m.drift*dt*dt/2)
 		rate += m.weight * (m.rate + m.drift*dt)
 	}
+	return offset, rate
+}
+
+// at is mean with the standard deviations.
+func (e *estimator) at(dt float64) (offset, offsetStd, rate, rateStd float64) {
+	offset, rate = e.mean(dt)
 	var v0, v1 float64
 	for j := range e.bank {
 		m := e.bank[j]

@@ -33,7 +33,7 @@ type Filter struct {
 	config FilterConfig
 	raw    *Raw
 
-	at        hw.Ticks // where low, high and the state vector stand
+	at        hw.Ticks // where low and high stand
 	low, high float64
 	started   bool
 	rates     RateBound
@@ -157,7 +157,7 @@ func (f *Filter) Update(s *Sample, point bool) reason.Code {
 	return code
 }
 
-// advance moves interval and state to reading at, which is not before f.at.
+// advance moves the interval to reading at, which is not before f.at.
 func (f *Filter) advance(at hw.Ticks) {
 	if !f.started {
 		f.at, f.started = at, true
@@ -203,7 +203,7 @@ func (f *Filter) measure(s *Sample) {
 		forward, backward = (forward+backward)/2+1e-10, (forward+backward)/2-1e-10
 	}
 	if f.estimator.started {
-		offset, _, _, _ := f.estimator.at(dt)
+		offset, _ := f.estimator.mean(dt)
 		f.jitter2 += (square((forward+backward)/2-offset) - f.jitter2) / float64(min(f.last.Samples, 16))
 	}
 	f.estimator.update(forward, backward, dt)
@@ -216,7 +216,7 @@ func (f *Filter) clamp() {
 	}
 	dt := f.raw.Elapsed(f.estimatedAt, f.at)
 	f.estimator.confine(f.low, f.high, dt)
-	_, _, rate, _ := f.estimator.at(dt)
+	_, rate := f.estimator.mean(dt)
 	f.rate = min(max(rate, -2*f.config.Drift), 2*f.config.Drift)
 }
 

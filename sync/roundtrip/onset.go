@@ -50,15 +50,6 @@ func (o *onset) forget(n int) {
 	o.memory, o.count = kept, n
 }
 
-// recentLeast is the smallest of the newest n round trips.
-func (o *onset) recentLeast(n int) float64 {
-	least := math.Inf(1)
-	for i := range min(n, o.count, onsetMemory) {
-		least = min(least, o.memory[(o.count-1-i)%onsetMemory])
-	}
-	return least
-}
-
 // steadilyAbove reports whether all of the newest onsetRecent round trips are above limit and half of them within spread of the
 // least of them: a new path, and neither congestion nor the last of the old path among the first of the new.
 func (o *onset) steadilyAbove(limit, spread float64) bool {

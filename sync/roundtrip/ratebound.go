@@ -67,8 +67,8 @@ func (b *RateBound) Shift(d float64) {
 }
 
 // least and most are what the drift bound gives: true time passes at a rate between 1/(1+ρ) and 1/(1−ρ) of the raw one.
-func (b *RateBound) least() float64 { return -b.drift / (1 + b.drift) }
-func (b *RateBound) most() float64  { return b.drift / (1 - b.drift) }
+func (b *RateBound) least() float64 { low, _ := growth(b.drift, 1); return -low }
+func (b *RateBound) most() float64  { _, high := growth(b.drift, 1); return high }
 
 // Observe takes a proved interval [low, high] of the offset at reading at, and measures the rate against earlier ones.
 func (b *RateBound) Observe(raw *Raw, at hw.Ticks, low, high float64) {
