@@ -238,7 +238,7 @@ func (p *phcClock) extended(b *Bracket) bool {
 		if code != reason.OK || code2 != reason.OK {
 			continue
 		}
-		from, to := later(first.Low, low), earlier(last.High, high)
+		from, to := Later(first.Low, low), Earlier(last.High, high)
 		if !to.Before(from) && to-from < b.Width() {
 			b.Low, b.High, b.Realtime = from, to, s.device
 		}

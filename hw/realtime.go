@@ -162,11 +162,11 @@ func (m RealtimeMapper) Departure(realtime int64, before, after *Bracket, user, 
 	if code != reason.OK {
 		return fallback, code
 	}
-	low, high := later(p.Low, user), earlier(p.High, seen)
+	low, high := Later(p.Low, user), Earlier(p.High, seen)
 	if high.Before(low) {
 		return fallback, reason.StampOutOfOrder
 	}
-	at := earlier(later(p.At, low), high)
+	at := Earlier(Later(p.At, low), high)
 	return Stamp{At: at, Error: at - low, Kind: StampKernel}, reason.OK
 }
 
@@ -185,23 +185,9 @@ func (m RealtimeMapper) Arrival(realtime int64, before, after *Bracket, seen Tic
 	if seen.Before(p.Low) {
 		return fallback, reason.StampOutOfOrder
 	}
-	high := earlier(p.High, seen)
-	at := earlier(p.At, high)
+	high := Earlier(p.High, seen)
+	at := Earlier(p.At, high)
 	return Stamp{At: at, Error: high - at, Kind: StampKernel}, reason.OK
-}
-
-func later(a, b Ticks) Ticks {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
-func earlier(a, b Ticks) Ticks {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // History lengths: a datagram that waited in the socket's queue for longer than historyLength·historySpacing gets a user stamp.

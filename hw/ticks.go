@@ -13,6 +13,22 @@ func (t Ticks) Add(n int64) Ticks { return t + Ticks(n) }
 // Before reports whether t is earlier than u on the same counter.
 func (t Ticks) Before(u Ticks) bool { return int64(t-u) < 0 }
 
+// Later returns the later of two readings of one counter.
+func Later(t, u Ticks) Ticks {
+	if t.Before(u) {
+		return u
+	}
+	return t
+}
+
+// Earlier returns the earlier of two readings of one counter.
+func Earlier(t, u Ticks) Ticks {
+	if u.Before(t) {
+		return u
+	}
+	return t
+}
+
 // Frequency is what is known of a counter's rate.
 type Frequency struct {
 	// Hertz is the nominal number of ticks per second.

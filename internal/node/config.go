@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/sync/roundtrip"
 )
 
@@ -181,18 +180,4 @@ func (c *Config) ticks(seconds float64) int64 {
 // filterConfig is what the filter of source s is told.
 func (c *Config) filterConfig(s *SourceConfig) roundtrip.FilterConfig {
 	return roundtrip.FilterConfig{Drift: c.drift(), Wander: c.wander(), Granularity: c.granularity(), MinDelay: s.MinDelay, Rate: c.Rate, RateStd: c.RateStd}
-}
-
-func later(a, b hw.Ticks) hw.Ticks {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
-func earlier(a, b hw.Ticks) hw.Ticks {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }

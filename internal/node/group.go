@@ -258,7 +258,7 @@ func (n *Node) configureGroup(old *Config) {
 			p.reset()
 		}
 		p.config = n.config.Peers[i]
-		p.nextPoll = earlier(p.nextPoll, n.now.Add(n.config.ticks(p.config.Poll)))
+		p.nextPoll = hw.Earlier(p.nextPoll, n.now.Add(n.config.ticks(p.config.Poll)))
 	}
 }
 
@@ -333,10 +333,10 @@ func (n *Node) setGroupBounds(status virtualclock.Status) {
 		n.clock.SetBounds(n.now, b.Earliest.AddSeconds(-slack), b.Latest.AddSeconds(slack+late), period.Scale(slow)-1, period.Scale(fast)+1)
 		if end, limited := g.member.LastUse(); limited && b.Status == virtualclock.Synchronised {
 			last := g.ticksAt(n, end).Add(-3)
-			void, stale = earlier(void, last), earlier(stale, last)
+			void, stale = hw.Earlier(void, last), hw.Earlier(stale, last)
 		}
 		left := max(n.config.MaxBound-n.groupWidth(), 0)
-		void = earlier(void, n.now.Add(n.config.ticks(left/max(fast, -slow, 1e-12))))
+		void = hw.Earlier(void, n.now.Add(n.config.ticks(left/max(fast, -slow, 1e-12))))
 	}
 	n.clock.SetStatus(status, stale, void)
 }

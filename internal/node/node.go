@@ -219,7 +219,7 @@ func (n *Node) configure(c *Config) {
 			kept.start(n.now)
 		} else if kept.config.Poll != sc.Poll {
 			kept.poll, kept.leastPoll = sc.Poll, sc.Poll
-			kept.nextPoll = earlier(kept.nextPoll, n.now.Add(next.ticks(sc.Poll)))
+			kept.nextPoll = hw.Earlier(kept.nextPoll, n.now.Add(next.ticks(sc.Poll)))
 		}
 		kept.config = sc
 		kept.filter.Configure(next.filterConfig(&sc))
@@ -270,27 +270,27 @@ func (n *Node) disrupt(code reason.Code) {
 func (n *Node) schedule() {
 	at := n.heartbeat
 	if n.leapArmed {
-		at = earlier(at, n.leapAt)
+		at = hw.Earlier(at, n.leapAt)
 	}
 	for _, s := range n.sources {
-		at = earlier(at, s.wake())
+		at = hw.Earlier(at, s.wake())
 	}
 	if g := n.group; g != nil {
-		at = earlier(at, g.due(n))
+		at = hw.Earlier(at, g.due(n))
 		for _, p := range g.peers {
-			at = earlier(at, p.wake())
+			at = hw.Earlier(at, p.wake())
 		}
 	}
 	if k := n.clock.Coefficients(); k.Status.Sound() {
 		// One tick past the deadline, the status has changed.
 		if k.Status == virtualclock.Synchronised && !k.StaleAfter.Before(n.now) {
-			at = earlier(at, k.StaleAfter.Add(1))
+			at = hw.Earlier(at, k.StaleAfter.Add(1))
 		}
 		if !k.VoidAfter.Before(n.now) {
-			at = earlier(at, k.VoidAfter.Add(1))
+			at = hw.Earlier(at, k.VoidAfter.Add(1))
 		}
 	}
-	at = later(at, n.now)
+	at = hw.Later(at, n.now)
 	if n.wakeSet && at == n.wake {
 		return
 	}

@@ -77,7 +77,7 @@ func (n *Node) peer(id int) *peer {
 // wake is the next reading at which the peer wants a timer.
 func (p *peer) wake() hw.Ticks {
 	if p.waiting {
-		return earlier(p.nextPoll, p.deadline)
+		return hw.Earlier(p.nextPoll, p.deadline)
 	}
 	return p.nextPoll
 }
@@ -115,7 +115,7 @@ func (n *Node) giveUpPeer(p *peer) {
 	p.down = why
 	if p.retries < quickRetries && p.reach != 0 {
 		p.retries++
-		p.nextPoll = earlier(p.nextPoll, n.now.Add(n.config.ticks(p.config.Poll*retrySpacing)))
+		p.nextPoll = hw.Earlier(p.nextPoll, n.now.Add(n.config.ticks(p.config.Poll*retrySpacing)))
 	}
 }
 
@@ -208,7 +208,7 @@ func (n *Node) onPeerAnswer(p *peer, a *peerwire.Answer, arrive hw.Stamp) {
 		n.rejectPeer(p, code)
 	}
 	if p.down = code; code == reason.OK || code == reason.SampleEmptyInterval {
-		p.sampled, p.sampledAt = true, later(p.sampledAt, arrive.At)
+		p.sampled, p.sampledAt = true, hw.Later(p.sampledAt, arrive.At)
 		p.down = reason.OK
 	}
 }

@@ -216,10 +216,10 @@ func (n *Node) setDeadlines(status virtualclock.Status) {
 	void := n.now.Add(n.config.ticks(n.config.Lifetime))
 	stale := n.now.Add(n.config.ticks(missedHeartbeats * n.config.Heartbeat))
 	if !n.reference() && status.Sound() {
-		stale = earlier(stale, n.staleAt())
+		stale = hw.Earlier(stale, n.staleAt())
 		least, most := n.rates.Rates(&n.raw, n.now, n.config.Lifetime)
 		left := n.config.MaxBound - n.width(n.now)
-		void = earlier(void, n.now.Add(n.config.ticks(max(left, 0)*2/max(most-least, 1e-12))))
+		void = hw.Earlier(void, n.now.Add(n.config.ticks(max(left, 0)*2/max(most-least, 1e-12))))
 		void = n.armLeap(void)
 	}
 	n.clock.SetStatus(status, stale, void)
@@ -249,7 +249,7 @@ func (n *Node) armLeap(void hw.Ticks) hw.Ticks {
 	at := n.now.Add(n.config.ticks(left * (1 - rho)))
 	over := (virtualclock.FromTime(end).Seconds(k.Earliest) + leapPatience) * (1 + rho)
 	n.leapAt, n.leapOver, n.leapArmed = at, n.now.Add(n.config.ticks(over)), true
-	return earlier(void, at)
+	return hw.Earlier(void, at)
 }
 
 const (

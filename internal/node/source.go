@@ -106,10 +106,10 @@ func (s *source) start(at hw.Ticks) {
 func (s *source) wake() hw.Ticks {
 	at := s.nextPoll
 	if s.waiting {
-		at = earlier(at, s.deadline)
+		at = hw.Earlier(at, s.deadline)
 	}
 	if s.followUpDue {
-		at = earlier(at, s.followUpAt)
+		at = hw.Earlier(at, s.followUpAt)
 	}
 	return at
 }
@@ -169,7 +169,7 @@ func (n *Node) giveUp(s *source) {
 	if s.retries < quickRetries && s.reach != 0 {
 		s.retries++
 		s.retrying = true
-		s.nextPoll = earlier(s.nextPoll, n.now.Add(n.config.ticks(s.config.BurstSpacing)))
+		s.nextPoll = hw.Earlier(s.nextPoll, n.now.Add(n.config.ticks(s.config.BurstSpacing)))
 	}
 }
 
@@ -258,7 +258,7 @@ func (n *Node) adaptPoll(s *source) {
 	switch {
 	case later.OffsetStd > 3*n.config.TargetError: // something has changed
 		s.poll, s.calm = s.leastPoll, 0
-		s.nextPoll = earlier(s.nextPoll, n.now.Add(n.config.ticks(s.poll)))
+		s.nextPoll = hw.Earlier(s.nextPoll, n.now.Add(n.config.ticks(s.poll)))
 	case later.OffsetStd > n.config.TargetError || width(s.poll) > n.config.MaxBound/2:
 		s.poll, s.calm = max(s.poll/2, s.leastPoll), 0
 	case later.OffsetStd > n.config.TargetError/longerCost || width(2*s.poll) > n.config.MaxBound/2 || 2*s.poll > s.config.MaxPoll:
@@ -311,7 +311,7 @@ func (n *Node) onSample(s *source, sample *roundtrip.Sample) (accepted bool) {
 		return false
 	}
 	if !sample.HalfOnly {
-		s.sampled, s.sampledAt = true, later(s.sampledAt, sample.Arrive.At)
+		s.sampled, s.sampledAt = true, hw.Later(s.sampledAt, sample.Arrive.At)
 	}
 	return true
 }
@@ -348,7 +348,7 @@ func (n *Node) onKiss(s *source, code reason.Code) {
 		s.poll = min(s.poll*rateFactor, max(maxPoll, s.config.Poll))
 		s.leastPoll = s.poll
 		s.burstLeft, s.probesLeft, s.probeRest = 0, 0, interleaveRest
-		s.nextPoll = later(s.nextPoll, n.now.Add(n.config.ticks(s.poll)))
+		s.nextPoll = hw.Later(s.nextPoll, n.now.Add(n.config.ticks(s.poll)))
 		n.tell(s, code, 0)
 	case reason.KissDeny:
 		s.denied, s.burstLeft, s.followUpDue = true, 0, false
@@ -393,7 +393,7 @@ func (n *Node) onSelfContradiction(s *source) {
 		} else {
 			wait = 0
 		}
-		o.nextPoll = earlier(o.nextPoll, n.now.Add(n.config.ticks(wait)))
+		o.nextPoll = hw.Earlier(o.nextPoll, n.now.Add(n.config.ticks(wait)))
 	}
 }
 
