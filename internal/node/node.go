@@ -174,14 +174,14 @@ func (n *Node) onSource(s *source, e *Event) {
 	case EventSent:
 		s.exchanger.Sent(e.Sequence, e.Stamp)
 	case EventSendFailed, EventUnreachable:
-		if q, waiting := s.exchanger.Outstanding(); e.Kind == EventSendFailed && (!waiting || q != e.Sequence) {
+		if !s.concerns(e) {
 			return
 		}
 		s.down = e.Reason
 		if s.waiting {
 			n.giveUp(s)
 		} else {
-			n.reject(s, e.Reason)
+			n.reject(&s.link, e.Reason)
 		}
 	}
 }

@@ -13,35 +13,16 @@ const retrySpacing = 0.25
 
 // peer is the state of another member of the group.
 type peer struct {
-	config    PeerConfig
-	index     int // in the group
-	exchanger *roundtrip.Exchanger
-	vouched   *roundtrip.Vouched
-	filter    *roundtrip.Filter
-	era       uint64 // of what the filter has measured
-	state     agreement.State
-	buffer    []byte
-
-	nextPoll hw.Ticks
-	deadline hw.Ticks
-	waiting  bool
-	retries  int
-	reach    uint8
-
-	sampled        bool
-	sampledAt      hw.Ticks
-	transmitKind   hw.StampKind
-	receiveKind    hw.StampKind
-	sent, received uint64
-	heard          reason.Code // what came instead of an answer to the present request
-	down           reason.Code // why nothing comes from it
-	told           reason.Code
-	lastRejection  reason.Code
-	rejections     reason.Counts
+	link
+	config PeerConfig
+	index  int // in the group
+	filter *roundtrip.Filter
+	era    uint64 // of what the filter has measured
+	state  agreement.State
 }
 
 func (n *Node) newPeer(g *group, c PeerConfig) *peer {
-	p := &peer{config: c, index: len(g.peers), exchanger: new(roundtrip.Exchanger), buffer: make([]byte, 0, 512)}
+	p := &peer{config: c, index: len(g.peers), link: link{id: c.ID, exchanger: new(roundtrip.Exchanger), buffer: make([]byte, 0, 512)}}
 	p.vouched = c.Key.vouched()
 	p.exchanger.SetAuthenticator(p.vouched)
 	if code := p.exchanger.SetExtensions(peerwire.AppendRequest(nil)); code != reason.OK {
@@ -74,14 +55,6 @@ func (n *Node) peer(id int) *peer {
 	return nil
 }
 
-// wake is the next reading at which the peer wants a timer.
-func (p *peer) wake() hw.Ticks {
-	if p.waiting {
-		return hw.Earlier(p.nextPoll, p.deadline)
-	}
-	return p.nextPoll
-}
-
 // onPeerTimer does what is due for one peer.
 func (n *Node) onPeerTimer(p *peer) {
 	if p.waiting && !n.now.Before(p.deadline) {
@@ -95,12 +68,7 @@ func (n *Node) onPeerTimer(p *peer) {
 	}
 	p.nextPoll = n.now.Add(n.config.ticks(p.config.Poll))
 	p.reach <<= 1
-	packet, sequence := p.exchanger.Request(n.rng, n.now, false, p.buffer[:0])
-	p.buffer = packet
-	p.waiting, p.heard = true, reason.OK
-	p.deadline = n.now.Add(n.config.ticks(p.config.Timeout))
-	p.sent++
-	n.act(Action{Kind: ActionSend, Source: p.config.ID, Sequence: sequence, Packet: packet})
+	n.ask(&p.link, false, p.config.Timeout)
 }
 
 // giveUpPeer ends the wait for an answer.
@@ -110,19 +78,13 @@ func (n *Node) giveUpPeer(p *peer) {
 	why := p.heard
 	if why == reason.OK {
 		why = reason.PeerSilent
-		n.rejectPeer(p, why)
+		n.reject(&p.link, why)
 	}
 	p.down = why
 	if p.retries < quickRetries && p.reach != 0 {
 		p.retries++
 		p.nextPoll = hw.Earlier(p.nextPoll, n.now.Add(n.config.ticks(p.config.Poll*retrySpacing)))
 	}
-}
-
-func (n *Node) rejectPeer(p *peer, code reason.Code) {
-	p.rejections.Add(code)
-	p.lastRejection = code
-	n.report(Report{Topic: "packet", Source: p.config.ID, Reason: code})
 }
 
 // tellPeer reports a verdict on a peer when it changes.
@@ -144,10 +106,10 @@ func (n *Node) onPeer(p *peer, e *Event) {
 	case EventSent:
 		p.exchanger.Sent(e.Sequence, e.Stamp)
 	case EventSendFailed, EventUnreachable:
-		if q, waiting := p.exchanger.Outstanding(); e.Kind == EventSendFailed && (!waiting || q != e.Sequence) {
+		if !p.concerns(e) {
 			return
 		}
-		n.rejectPeer(p, e.Reason)
+		n.reject(&p.link, e.Reason)
 		p.heard = e.Reason
 		if p.waiting {
 			n.giveUpPeer(p)
@@ -166,7 +128,7 @@ func (n *Node) onPeerPacket(p *peer, e *Event) {
 		if code == reason.OK || code == reason.ServerUnsynchronised {
 			code = reason.PeerMalformed // authentic, but not of a member
 		}
-		n.rejectPeer(p, code)
+		n.reject(&p.link, code)
 		if code != reason.PacketDuplicate && code != reason.PacketUnsolicited {
 			p.heard = code
 			p.down = code
@@ -183,7 +145,7 @@ func (n *Node) onPeerPacket(p *peer, e *Event) {
 	case reason.OK, reason.PeerRestarted:
 	default:
 		p.heard, p.down = code, code
-		n.rejectPeer(p, code)
+		n.reject(&p.link, code)
 		n.tellPeer(p, code)
 		return
 	}
@@ -205,7 +167,7 @@ func (n *Node) onPeerAnswer(p *peer, a *peerwire.Answer, arrive hw.Stamp) {
 	p.transmitKind, p.receiveKind = sample.Depart.Kind, arrive.Kind
 	code := p.filter.Update(&sample, true)
 	if code != reason.OK {
-		n.rejectPeer(p, code)
+		n.reject(&p.link, code)
 	}
 	if p.down = code; code == reason.OK || code == reason.SampleEmptyInterval {
 		p.sampled, p.sampledAt = true, hw.Later(p.sampledAt, arrive.At)

@@ -38,54 +38,35 @@ const (
 
 // source is the state of one master.
 type source struct {
-	config    SourceConfig
-	exchanger *roundtrip.Exchanger
-	// vouched stands for the key, where there is one.
-	vouched *roundtrip.Vouched
-	filter  *roundtrip.Filter
-	buffer  []byte
+	link
+	config SourceConfig
+	filter *roundtrip.Filter
 
 	poll      float64
 	leastPoll float64 // the configured one, or more if the server asked for it
 	calm      int     // samples since the poll could last have been longer
-	nextPoll  hw.Ticks
 	burstLeft int
-	deadline  hw.Ticks
-	waiting   bool
-	reach     uint8
 
-	followUp     bool // the outstanding request is a follow-up
-	followUpDue  bool
-	followUpAt   hw.Ticks
-	probesLeft   int
-	probeRest    int
-	interleaved  bool // the server has answered a follow-up in interleaved mode
-	denied       bool
-	suspectLeft  int // samples until a source that contradicted itself counts again
-	restarted    hw.Ticks
-	down         reason.Code // why nothing comes from it, when that is known
-	heard        reason.Code // what came instead of an answer to the present request
-	told         reason.Code // the last verdict that was reported
-	badAt        hw.Ticks    // when a verdict was last bad
-	retries      int         // quick retries of the present poll
-	retrying     bool        // the next request is one
-	sampled      bool
-	sampledAt    hw.Ticks
-	transmitKind hw.StampKind
-	receiveKind  hw.StampKind
+	followUp    bool // the outstanding request is a follow-up
+	followUpDue bool
+	followUpAt  hw.Ticks
+	probesLeft  int
+	probeRest   int
+	interleaved bool // the server has answered a follow-up in interleaved mode
+	denied      bool
+	suspectLeft int // samples until a source that contradicted itself counts again
+	restarted   hw.Ticks
+	badAt       hw.Ticks // when a verdict was last bad
+	retrying    bool     // the next request is a quick retry
 
 	stratum, leap uint8
 	referenceID   uint32
 	rootDelay     float64
 	serverError   float64
-
-	sent, received uint64
-	lastRejection  reason.Code
-	rejections     reason.Counts
 }
 
 func (n *Node) newSource(c SourceConfig) *source {
-	s := &source{config: c, exchanger: new(roundtrip.Exchanger), buffer: make([]byte, 0, 128)}
+	s := &source{config: c, link: link{id: c.ID, exchanger: new(roundtrip.Exchanger), buffer: make([]byte, 0, 128)}}
 	s.filter = roundtrip.NewFilter(&n.raw, n.config.filterConfig(&c))
 	s.poll, s.leastPoll = c.Poll, c.Poll
 	s.probesLeft = interleaveProbes
@@ -104,14 +85,10 @@ func (s *source) start(at hw.Ticks) {
 
 // wake is the next reading at which the source wants a timer.
 func (s *source) wake() hw.Ticks {
-	at := s.nextPoll
-	if s.waiting {
-		at = hw.Earlier(at, s.deadline)
-	}
 	if s.followUpDue {
-		at = hw.Earlier(at, s.followUpAt)
+		return hw.Earlier(s.link.wake(), s.followUpAt)
 	}
-	return at
+	return s.link.wake()
 }
 
 // onTimer does what is due for one source.
@@ -161,9 +138,9 @@ func (n *Node) giveUp(s *source) {
 		}
 	}
 	if s.heard != reason.OK {
-		n.reject(s, reason.SourceUnreachable) // what was heard is counted already
+		n.reject(&s.link, reason.SourceUnreachable) // what was heard is counted already
 	} else {
-		n.reject(s, s.down)
+		n.reject(&s.link, s.down)
 	}
 	n.tell(s, s.down, 0)
 	if s.retries < quickRetries && s.reach != 0 {
@@ -193,20 +170,8 @@ func (n *Node) request(s *source, followUp bool) {
 	}
 	// A server remembers only the exchanges of clients that show, in every request, that they use interleaved mode.
 	interleaved := followUp || s.config.Interleaved && s.probesLeft > 0
-	packet, sequence := s.exchanger.Request(n.rng, n.now, interleaved, s.buffer[:0])
-	s.buffer = packet
 	s.followUp = followUp
-	s.waiting, s.heard = true, reason.OK
-	s.deadline = n.now.Add(n.config.ticks(s.config.Timeout))
-	s.sent++
-	n.act(Action{Kind: ActionSend, Source: s.config.ID, Sequence: sequence, Packet: packet})
-}
-
-// reject counts and reports.
-func (n *Node) reject(s *source, code reason.Code) {
-	s.rejections.Add(code)
-	s.lastRejection = code
-	n.report(Report{Topic: "packet", Source: s.config.ID, Reason: code})
+	n.ask(&s.link, interleaved, s.config.Timeout)
 }
 
 // onPacket takes a datagram from s.
@@ -217,7 +182,7 @@ func (n *Node) onPacket(s *source, e *Event) {
 	samples, code := s.exchanger.Receive(e.Packet, e.Stamp)
 	s.waiting = s.outstanding()
 	if code != reason.OK {
-		n.reject(s, code)
+		n.reject(&s.link, code)
 		switch code {
 		case reason.PacketDuplicate, reason.PacketUnsolicited:
 		case reason.PacketLate, reason.SampleStamp:
@@ -284,13 +249,13 @@ func (n *Node) onSample(s *source, sample *roundtrip.Sample) (accepted bool) {
 		s.receiveKind = sample.Arrive.Kind
 	}
 	if sample.Stratum > 1 && slices.Contains(n.config.OwnReferenceIDs, sample.ReferenceID) {
-		n.reject(s, reason.ServerLoop)
+		n.reject(&s.link, reason.ServerLoop)
 		s.down = reason.ServerLoop
 		n.tell(s, s.down, 0)
 		return false
 	}
 	if sample.ServerError > s.config.MaxServerError {
-		n.reject(s, reason.ServerRootDistance)
+		n.reject(&s.link, reason.ServerRootDistance)
 		s.down = reason.ServerRootDistance
 		n.tell(s, s.down, sample.ServerError)
 		return false
@@ -304,10 +269,10 @@ func (n *Node) onSample(s *source, sample *roundtrip.Sample) (accepted bool) {
 			s.suspectLeft--
 		}
 	case reason.SampleEmptyInterval:
-		n.reject(s, code)
+		n.reject(&s.link, code)
 		n.onSelfContradiction(s)
 	default:
-		n.reject(s, code)
+		n.reject(&s.link, code)
 		return false
 	}
 	if !sample.HalfOnly {
