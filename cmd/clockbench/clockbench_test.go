@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/sim"
 	"github.com/clockd/clockd/internal/testkit"
 )
@@ -50,7 +51,7 @@ const liar = quiet + "offset = \"1s\"\n"
 func TestSimAsJSON(t *testing.T) {
 	path := file(t, quiet)
 	code, out, errors := run(t, "sim", path, "--seeds", "3,1-2", "--json")
-	if code != exitOK || errors != "" {
+	if code != cli.OK || errors != "" {
 		t.Fatalf("code %d, %s", code, errors)
 	}
 	var r struct {
@@ -84,7 +85,7 @@ func TestJobsDoNotMatter(t *testing.T) {
 func TestSimAsTable(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.json")
 	code, text, errors := run(t, "sim", "cold_start", "--seeds", "1-2", "-v", "--out", out)
-	if code != exitOK {
+	if code != cli.OK {
 		t.Fatal(errors)
 	}
 	for _, want := range []string{"cold_start", "oracle", "half-width", "error<1ms", "synchronised", "regression"} {
@@ -111,7 +112,7 @@ func TestViolationsAreAnError(t *testing.T) {
 	}
 	broken := strings.Replace(liar, "= true", "= false", 1)
 	code, out, _ = run(t, "sim", file(t, broken), "--seeds", "1")
-	if code != exitOK || !strings.Contains(out, "assumptions broken") {
+	if code != cli.OK || !strings.Contains(out, "assumptions broken") {
 		t.Errorf("code %d\n%s", code, out)
 	}
 }
@@ -138,14 +139,14 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{[]string{"sim", file(t, "nonsense = 1")}, `there is no key "nonsense"`},
 	} {
 		code, out, errors := run(t, c.args...)
-		if code != exitUsage || !strings.Contains(errors, c.want) || out != "" {
+		if code != cli.Usage || !strings.Contains(errors, c.want) || out != "" {
 			t.Errorf("%v: code %d, %q, %q; want %q", c.args, code, out, errors, c.want)
 		}
 	}
-	if code, _, errors := run(t, "sim", t.TempDir()+"/"); code != exitError || !strings.Contains(errors, "cannot be read") {
+	if code, _, errors := run(t, "sim", t.TempDir()+"/"); code != cli.Error || !strings.Contains(errors, "cannot be read") {
 		t.Errorf("a directory: code %d, %s", code, errors)
 	}
-	if code, _, errors := run(t, "sim", file(t, quiet), "--out", "/nowhere/x.json"); code != exitError || !strings.Contains(errors, "cannot be stored") {
+	if code, _, errors := run(t, "sim", file(t, quiet), "--out", "/nowhere/x.json"); code != cli.Error || !strings.Contains(errors, "cannot be stored") {
 		t.Errorf("an impossible place: code %d, %s", code, errors)
 	}
 }
@@ -153,7 +154,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 func TestScenariosAreListed(t *testing.T) {
 	code, out, _ := run(t, "scenarios")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if code != exitOK || len(lines) != len(sim.Names()) {
+	if code != cli.OK || len(lines) != len(sim.Names()) {
 		t.Fatalf("code %d, %d lines for %d scenarios", code, len(lines), len(sim.Names()))
 	}
 	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "lan_sw ") && strings.Contains(l, "Exp(10") }) {
@@ -164,31 +165,31 @@ func TestScenariosAreListed(t *testing.T) {
 	}
 	code, out, _ = run(t, "scenarios", "--json")
 	var list []scenarioLine
-	if err := json.Unmarshal([]byte(out), &list); code != exitOK || err != nil || len(list) != len(lines) || list[0].Summary == "" {
+	if err := json.Unmarshal([]byte(out), &list); code != cli.OK || err != nil || len(list) != len(lines) || list[0].Summary == "" {
 		t.Errorf("code %d, %v, %d scenarios", code, err, len(list))
 	}
 	// What is shown of a scenario is a file that can be run.
 	code, out, _ = run(t, "scenarios", "cold_start")
-	if code != exitOK {
+	if code != cli.OK {
 		t.Fatal(out)
 	}
-	if code, _, errors := run(t, "sim", file(t, out), "--seeds", "1"); code != exitOK {
+	if code, _, errors := run(t, "sim", file(t, out), "--seeds", "1"); code != cli.OK {
 		t.Errorf("code %d, %s", code, errors)
 	}
 	code, out, _ = run(t, "scenarios", "lan_sw", "--json")
-	if code != exitOK || !strings.Contains(out, `"chrony_rms_s": 0.00000269`) && !strings.Contains(out, `"chrony_rms_s": 2.69e-6`) && !strings.Contains(out, `"chrony_rms_s": 2.69e-06`) {
+	if code != cli.OK || !strings.Contains(out, `"chrony_rms_s": 0.00000269`) && !strings.Contains(out, `"chrony_rms_s": 2.69e-6`) && !strings.Contains(out, `"chrony_rms_s": 2.69e-06`) {
 		t.Errorf("code %d, %s", code, out)
 	}
 }
 
 func TestVersionAndCompletion(t *testing.T) {
-	if code, out, _ := run(t, "version"); code != exitOK || !strings.HasPrefix(out, "clockbench 1.2.3 (go") {
+	if code, out, _ := run(t, "version"); code != cli.OK || !strings.HasPrefix(out, "clockbench 1.2.3 (go") {
 		t.Errorf("code %d, %s", code, out)
 	}
-	if code, out, _ := run(t, "version", "--json"); code != exitOK || !strings.Contains(out, `"version": "1.2.3"`) {
+	if code, out, _ := run(t, "version", "--json"); code != cli.OK || !strings.Contains(out, `"version": "1.2.3"`) {
 		t.Errorf("code %d, %s", code, out)
 	}
-	if code, out, _ := run(t, "completion", "bash"); code != exitOK || !strings.Contains(out, "clockbench") {
+	if code, out, _ := run(t, "completion", "bash"); code != cli.OK || !strings.Contains(out, "clockbench") {
 		t.Errorf("code %d", code)
 	}
 }
@@ -200,7 +201,7 @@ func TestInterrupt(t *testing.T) {
 	cancel()
 	var o, e bytes.Buffer
 	code := execute(ctx, &app{out: &o, err: &e}, []string{"sim", "--all", "--seeds", "1-20"})
-	if code != exitError || !strings.Contains(e.String(), "canceled") || o.Len() != 0 {
+	if code != cli.Error || !strings.Contains(e.String(), "canceled") || o.Len() != 0 {
 		t.Errorf("code %d, %s", code, e.String())
 	}
 }

@@ -3,38 +3,19 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/clockd/clockd/internal/cli"
 )
 
-// The exit codes, documented in docs/scenarios.md.
+// The exit codes beside those of internal/cli, documented in docs/scenarios.md.
 const (
-	exitOK        = 0
-	exitError     = 1
-	exitUsage     = 2
 	exitViolation = 3
 )
-
-// codeError is an error with the exit code that it ends the program with.
-type codeError struct {
-	code int
-	err  error
-}
-
-func (e *codeError) Error() string { return e.err.Error() }
-func (e *codeError) Unwrap() error { return e.err }
-
-func usage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &codeError{exitUsage, err}
-}
 
 // app is what every command needs of the world.
 type app struct {
@@ -56,23 +37,7 @@ func newApp(version string) *app {
 func execute(ctx context.Context, a *app, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
-	var c *codeError
-	if !errors.As(err, &c) {
-		c = &codeError{exitError, err}
-		// cobra has no type for this one.
-		if strings.HasPrefix(err.Error(), "unknown command") {
-			c.code = exitUsage
-		}
-	}
-	_, _ = fmt.Fprintf(a.err, "clockbench: %v\n", c.err)
-	if c.code == exitUsage {
-		_, _ = fmt.Fprintln(a.err, `Run "clockbench help" or "clockbench COMMAND --help".`)
-	}
-	return c.code
+	return cli.Exit(root.ExecuteContext(ctx), "clockbench", a.err)
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -90,7 +55,7 @@ checks every interval that the node claims, with no tolerance.`,
 	}
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.UsageError(err) })
 	root.AddCommand(newScenarios(a), newSim(a), newVersion(a))
 	return root
 }
@@ -112,5 +77,5 @@ func (a *app) printJSON(w io.Writer, v any) error {
 
 // args makes a wrong number of arguments a usage error.
 func args(f cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, list []string) error { return usage(f(c, list)) }
+	return func(c *cobra.Command, list []string) error { return cli.UsageError(f(c, list)) }
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/sim"
 )
 
@@ -43,7 +44,7 @@ func newScenarios(a *app) *cobra.Command {
 func (a *app) showScenario(name string) error {
 	s, err := sim.Load(name)
 	if err != nil {
-		return usage(err)
+		return cli.UsageError(err)
 	}
 	if a.json {
 		return a.printJSON(a.out, lineOf(s))
@@ -93,7 +94,7 @@ func load(names []string) ([]*sim.Scenario, error) {
 		}
 		for _, other := range all {
 			if other.Name == s.Name {
-				return nil, usage(fmt.Errorf("the scenario %s is given twice", s.Name))
+				return nil, cli.UsageError(fmt.Errorf("the scenario %s is given twice", s.Name))
 			}
 		}
 		all = append(all, s)
@@ -107,12 +108,12 @@ const maxFile = 1 << 20
 func loadOne(name string) (*sim.Scenario, error) {
 	if !strings.ContainsAny(name, "/.") {
 		s, err := sim.Load(name)
-		return s, usage(err)
+		return s, cli.UsageError(err)
 	}
 	f, err := os.Open(name)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, usage(fmt.Errorf("there is no scenario file %s", name))
+			return nil, cli.UsageError(fmt.Errorf("there is no scenario file %s", name))
 		}
 		return nil, fmt.Errorf("the scenario cannot be read: %w", err)
 	}
@@ -122,5 +123,5 @@ func loadOne(name string) (*sim.Scenario, error) {
 		return nil, fmt.Errorf("the scenario cannot be read: %w", err)
 	}
 	s, err := sim.Parse(strings.TrimSuffix(filepath.Base(name), ".toml"), b)
-	return s, usage(err)
+	return s, cli.UsageError(err)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/sim"
 )
 
@@ -86,15 +87,15 @@ func (a *app) sim(ctx context.Context, names []string, o *simOptions) error {
 	seeds, err := parseSeeds(o.seeds)
 	switch {
 	case err != nil:
-		return usage(err)
+		return cli.UsageError(err)
 	case o.all && len(names) > 0:
-		return usage(errors.New("give either --all or the names of scenarios"))
+		return cli.UsageError(errors.New("give either --all or the names of scenarios"))
 	case o.all:
 		names = sim.Names()
 	case len(names) == 0:
-		return usage(errors.New(`give the names of scenarios ("clockbench scenarios" lists them), a file, or --all`))
+		return cli.UsageError(errors.New(`give the names of scenarios ("clockbench scenarios" lists them), a file, or --all`))
 	case o.jobs < 1:
-		return usage(fmt.Errorf("--jobs %d: at least one run at a time is needed", o.jobs))
+		return cli.UsageError(fmt.Errorf("--jobs %d: at least one run at a time is needed", o.jobs))
 	}
 	scenarios, err := load(names)
 	if err != nil {
@@ -139,7 +140,7 @@ func (r *report) verdict() error {
 	if wrong == nil {
 		return nil
 	}
-	return &codeError{exitViolation, fmt.Errorf("intervals did not contain true time although the assumptions hold: %s", strings.Join(wrong, ", "))}
+	return &cli.CodeError{Code: exitViolation, Err: fmt.Errorf("intervals did not contain true time although the assumptions hold: %s", strings.Join(wrong, ", "))}
 }
 
 // runAll runs every scenario with every seed, some at a time; the order of the results does not depend on how many.

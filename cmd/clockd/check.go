@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon"
 )
@@ -63,7 +64,7 @@ func (a *app) check(path string) error {
 		a.print("%s: good; %s\n", path, describe(c))
 	}
 	if err != nil {
-		return &codeError{exitError, err, true}
+		return &cli.CodeError{Code: cli.Error, Err: err, Quiet: true}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/reason"
@@ -50,8 +51,8 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// cli runs one command line with the environment of a user whose runtime directory is dir.
-func cli(t *testing.T, dir string, args ...string) (code int, out, err string) {
+// runLine runs one command line with the environment of a user whose runtime directory is dir.
+func runLine(t *testing.T, dir string, args ...string) (code int, out, err string) {
 	t.Helper()
 	var stdout, stderr buffer
 	code = execute(context.Background(), testApp(dir, &stdout, &stderr), args)
@@ -110,10 +111,10 @@ func TestCommandsOnARunningHost(t *testing.T) {
 	events := filepath.Join(host, "events")
 	_, stop := start(t, host, fmt.Sprintf("[[source]]\naddress = %q\npoll = \"250ms\"\n[counter]\nsource = \"skewed(auto,ppm=20)\"\n[log]\nevents = %q\n", source, events))
 
-	if code, out, err := cli(t, host, "wait", "--bound", "20ms", "--timeout", "20s"); code != exitOK || !strings.Contains(out, "synchronised") {
+	if code, out, err := runLine(t, host, "wait", "--bound", "20ms", "--timeout", "20s"); code != cli.OK || !strings.Contains(out, "synchronised") {
 		t.Fatalf("wait: exit %d, %s, %s", code, out, err)
 	}
-	code, out, _ := cli(t, host, "status")
+	code, out, _ := runLine(t, host, "status")
 	for _, want := range []string{"● synchronised", "true time is within", source, "this host is stratum 3", "1 of 1 answer", "epoch 1", "clockd test"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status (exit %d) does not say %q:\n%s", code, want, out)
@@ -122,40 +123,40 @@ func TestCommandsOnARunningHost(t *testing.T) {
 	if strings.Contains(out, "\x1b[") {
 		t.Error("colours where there is no terminal")
 	}
-	_, out, _ = cli(t, host, "status", "--json")
+	_, out, _ = runLine(t, host, "status", "--json")
 	s := decode(t, out)
 	if s["status"] != "synchronised" || s["source"] != source || s["mode"] != "external" || s["bound_s"] == nil || s["rate_ppm"] == nil {
 		t.Errorf("status --json: %s", out)
 	}
-	_, out, _ = cli(t, master, "status", "--json")
+	_, out, _ = runLine(t, master, "status", "--json")
 	if s := decode(t, out); s["mode"] != "local" || s["source"] != nil || s["bound_s"] == nil {
 		t.Errorf("the master's status --json: %s", out)
 	}
-	if _, out, _ = cli(t, master, "status"); !strings.Contains(out, "this host is the reference") || !strings.Contains(out, "serving") {
+	if _, out, _ = runLine(t, master, "status"); !strings.Contains(out, "this host is the reference") || !strings.Contains(out, "serving") {
 		t.Errorf("the master's status: %s", out)
 	}
-	if _, out, _ = cli(t, host, "sources"); !strings.Contains(out, "*  "+source) || !strings.Contains(out, " ok") {
+	if _, out, _ = runLine(t, host, "sources"); !strings.Contains(out, "*  "+source) || !strings.Contains(out, " ok") {
 		t.Errorf("sources: %s", out)
 	}
-	_, out, _ = cli(t, host, "sources", "--json")
+	_, out, _ = runLine(t, host, "sources", "--json")
 	if list := decode(t, out)["sources"].([]any); len(list) != 1 || list[0].(map[string]any)["selected"] != true {
 		t.Errorf("sources --json: %s", out)
 	}
 	checkNow(t, host)
-	if code, out, err := cli(t, host, "doctor"); !strings.Contains(out, "auto takes") || !strings.Contains(out, "is running as process") || code > 1 {
+	if code, out, err := runLine(t, host, "doctor"); !strings.Contains(out, "auto takes") || !strings.Contains(out, "is running as process") || code > 1 {
 		t.Errorf("doctor: exit %d, %s, %s", code, out, err)
 	}
-	if code := stop(); code != exitOK {
+	if code := stop(); code != cli.OK {
 		t.Errorf("run: exit %d", code)
 	}
-	if code, out, err := cli(t, host, "replay", events); code != exitOK || !strings.Contains(out, "all the same") {
+	if code, out, err := runLine(t, host, "replay", events); code != cli.OK || !strings.Contains(out, "all the same") {
 		t.Errorf("replay: exit %d, %s, %s", code, out, err)
 	}
 	// The page of a daemon that has gone tells nothing.
-	if code, out, err := cli(t, host, "now", "--json"); code != exitOK || decode(t, out)["earliest_ns"] != nil {
+	if code, out, err := runLine(t, host, "now", "--json"); code != cli.OK || decode(t, out)["earliest_ns"] != nil {
 		t.Errorf("now after the end: exit %d, %s, %s", code, out, err)
 	}
-	if code, _, err := cli(t, host, "status"); code != exitError || !strings.Contains(err, `start it with "clockd run"`) {
+	if code, _, err := runLine(t, host, "status"); code != cli.Error || !strings.Contains(err, `start it with "clockd run"`) {
 		t.Errorf("status after the end: exit %d, %s", code, err)
 	}
 }
@@ -164,7 +165,7 @@ func TestCommandsOnARunningHost(t *testing.T) {
 func checkNow(t *testing.T, dir string) {
 	t.Helper()
 	for via, args := range map[string][]string{"page": nil, "socket": {"--control", filepath.Join(dir, "control")}} {
-		_, out, err := cli(t, dir, append(args, "now", "--json")...)
+		_, out, err := runLine(t, dir, append(args, "now", "--json")...)
 		for _, field := range []string{"earliest_ns", "latest_ns", "epoch", "status"} {
 			if v, ok := decode(t, out)[field]; !ok || v == nil {
 				t.Errorf("now by the %s has no %s: %s", via, field, out)
@@ -183,7 +184,7 @@ func checkNow(t *testing.T, dir string) {
 			t.Errorf("now by the %s is %v ago", via, d)
 		}
 	}
-	if _, out, _ := cli(t, dir, "now"); !strings.Contains(out, "Z ± ") || !strings.Contains(out, "synchronised  epoch 1") {
+	if _, out, _ := runLine(t, dir, "now"); !strings.Contains(out, "Z ± ") || !strings.Contains(out, "synchronised  epoch 1") {
 		t.Errorf("now: %s", out)
 	}
 }
@@ -202,32 +203,32 @@ func TestExitCodes(t *testing.T) {
 		code int
 		says string // on either output
 	}{
-		{nil, exitOK, "clockd run"},
-		{[]string{"help", "wait"}, exitOK, "Exit codes"},
-		{[]string{"version"}, exitOK, "clockd test (go"},
-		{[]string{"version", "--json"}, exitOK, `"version": "test"`},
-		{[]string{"check", good}, exitOK, "is the reference at stratum 10, serves nobody"},
-		{[]string{"check", bad}, exitError, bad + `:2:1: local.stratm: [local] has no key "stratm"; did you mean "stratum"?`},
-		{[]string{"check", "--json", bad}, exitError, `"line": 2`},
-		{[]string{"check", filepath.Join(dir, "none")}, exitError, "no such file"},
-		{[]string{"check"}, exitUsage, "accepts 1 arg"},
-		{[]string{"run", "-c", bad}, exitError, "did you mean"},
-		{[]string{"run", "extra"}, exitUsage, `unknown command "extra" for "clockd run"`},
-		{[]string{"status"}, exitError, "no daemon answers"},
-		{[]string{"sources"}, exitError, "no daemon answers"},
-		{[]string{"now"}, exitError, "page missing"},
-		{[]string{"now", "--zap"}, exitUsage, "unknown flag: --zap"},
-		{[]string{"zap"}, exitUsage, `unknown command "zap"`},
+		{nil, cli.OK, "clockd run"},
+		{[]string{"help", "wait"}, cli.OK, "Exit codes"},
+		{[]string{"version"}, cli.OK, "clockd test (go"},
+		{[]string{"version", "--json"}, cli.OK, `"version": "test"`},
+		{[]string{"check", good}, cli.OK, "is the reference at stratum 10, serves nobody"},
+		{[]string{"check", bad}, cli.Error, bad + `:2:1: local.stratm: [local] has no key "stratm"; did you mean "stratum"?`},
+		{[]string{"check", "--json", bad}, cli.Error, `"line": 2`},
+		{[]string{"check", filepath.Join(dir, "none")}, cli.Error, "no such file"},
+		{[]string{"check"}, cli.Usage, "accepts 1 arg"},
+		{[]string{"run", "-c", bad}, cli.Error, "did you mean"},
+		{[]string{"run", "extra"}, cli.Usage, `unknown command "extra" for "clockd run"`},
+		{[]string{"status"}, cli.Error, "no daemon answers"},
+		{[]string{"sources"}, cli.Error, "no daemon answers"},
+		{[]string{"now"}, cli.Error, "page missing"},
+		{[]string{"now", "--zap"}, cli.Usage, "unknown flag: --zap"},
+		{[]string{"zap"}, cli.Usage, `unknown command "zap"`},
 		{[]string{"wait", "--timeout", "60ms"}, exitTimeout, "no bound of 1ms within 60ms"},
-		{[]string{"wait", "--bound", "0s"}, exitUsage, "--bound must be above 0"},
-		{[]string{"wait", "--bound", "1"}, exitUsage, "invalid argument"},
-		{[]string{"replay", log}, exitError, "not the header of an event log"},
-		{[]string{"replay", filepath.Join(dir, "none")}, exitError, "no such file"},
-		{[]string{"query"}, exitUsage, "requires at least 1 arg"},
-		{[]string{"query", "--samples", "0", "a"}, exitUsage, "must be above 0"},
-		{[]string{"completion", "bash"}, exitOK, "clockd"},
+		{[]string{"wait", "--bound", "0s"}, cli.Usage, "--bound must be above 0"},
+		{[]string{"wait", "--bound", "1"}, cli.Usage, "invalid argument"},
+		{[]string{"replay", log}, cli.Error, "not the header of an event log"},
+		{[]string{"replay", filepath.Join(dir, "none")}, cli.Error, "no such file"},
+		{[]string{"query"}, cli.Usage, "requires at least 1 arg"},
+		{[]string{"query", "--samples", "0", "a"}, cli.Usage, "must be above 0"},
+		{[]string{"completion", "bash"}, cli.OK, "clockd"},
 	} {
-		code, out, err := cli(t, dir, c.args...)
+		code, out, err := runLine(t, dir, c.args...)
 		if code != c.code || !strings.Contains(out+err, c.says) {
 			t.Errorf("clockd %s: exit %d, want %d with %q\n%s%s", strings.Join(c.args, " "), code, c.code, c.says, out, err)
 		}
@@ -240,11 +241,11 @@ func TestQueryMeasuresAServer(t *testing.T) {
 	dir := t.TempDir()
 	start(t, dir, fmt.Sprintf("[local]\n[server]\nlisten = [\"127.0.0.1:%d\"]\n", port))
 	args := []string{"query", "--samples", "2", "--gap", "10ms", "--timeout", "1s"}
-	code, out, err := cli(t, dir, append(args, "--json", fmt.Sprintf("127.0.0.1:%d", port))...)
-	if code != exitOK || len(decode(t, out)) == 0 {
+	code, out, err := runLine(t, dir, append(args, "--json", fmt.Sprintf("127.0.0.1:%d", port))...)
+	if code != cli.OK || len(decode(t, out)) == 0 {
 		t.Errorf("query: exit %d, %s, %s", code, out, err)
 	}
-	if code, out, err := cli(t, dir, append(args, fmt.Sprintf("127.0.0.1:%d", silent))...); code != exitError || out == "" {
+	if code, out, err := runLine(t, dir, append(args, fmt.Sprintf("127.0.0.1:%d", silent))...); code != cli.Error || out == "" {
 		t.Errorf("query of nobody: exit %d, %s, %s", code, out, err)
 	}
 }
@@ -286,8 +287,8 @@ func TestProgramObeysSignals(t *testing.T) {
 	hear("WATCHDOG=1")
 	hear("STATUS=synchronised")
 	status := func() map[string]any {
-		code, out, err := cli(t, dir, "status", "--json")
-		if code != exitOK {
+		code, out, err := runLine(t, dir, "status", "--json")
+		if code != cli.OK {
 			t.Fatalf("status: exit %d, %s", code, err)
 		}
 		return decode(t, out)

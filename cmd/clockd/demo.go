@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/demo"
 )
 
@@ -45,7 +46,7 @@ claimed. With --json there is one object a second, and a summary as the last lin
 // demo runs the demonstration.
 func (a *app) demo(c *cobra.Command, o demo.Options) error {
 	if err := o.Check(); err != nil {
-		return usage(err)
+		return cli.UsageError(err)
 	}
 	// A terminal that goes away, or a reader of the output, must not leave files behind.
 	ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGHUP)
@@ -55,7 +56,7 @@ func (a *app) demo(c *cobra.Command, o demo.Options) error {
 	defer signal.Stop(broken)
 	_, err := demo.Run(ctx, o)
 	if errors.Is(err, syscall.EPIPE) {
-		return &codeError{code: exitError, err: err, quiet: true}
+		return &cli.CodeError{Code: cli.Error, Err: err, Quiet: true}
 	}
 	return err
 }

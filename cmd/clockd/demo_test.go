@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/testkit"
 )
 
@@ -27,7 +28,7 @@ func demoApp() (a *app, stdout, stderr *bytes.Buffer) {
 func TestDemoForScripts(t *testing.T) {
 	testkit.NoLeaks(t)
 	a, stdout, stderr := demoApp()
-	if code := execute(context.Background(), a, []string{"demo", "--for", "2s", "--hosts", "2", "--seed", "5", "--poll", "300ms", "--json"}); code != exitOK {
+	if code := execute(context.Background(), a, []string{"demo", "--for", "2s", "--hosts", "2", "--seed", "5", "--poll", "300ms", "--json"}); code != cli.OK {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
@@ -53,7 +54,7 @@ func TestDemoForScripts(t *testing.T) {
 func TestDemoRefusesWhatCannotBe(t *testing.T) {
 	for _, args := range [][]string{{"--hosts", "0"}, {"--hosts", "1000"}, {"--poll", "1ns"}, {"--poll", "0"}, {"--for", "-1s"}, {"--for", "soon"}, {"more"}} {
 		a, stdout, stderr := demoApp()
-		if code := execute(context.Background(), a, append([]string{"demo"}, args...)); code != exitUsage || stdout.Len() > 0 || stderr.Len() == 0 {
+		if code := execute(context.Background(), a, append([]string{"demo"}, args...)); code != cli.Usage || stdout.Len() > 0 || stderr.Len() == 0 {
 			t.Errorf("%v: exit code %d, output %q, error %q", args, code, stdout, stderr)
 		}
 	}
@@ -69,7 +70,7 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 		name   string
 		signal os.Signal
 		code   int
-	}{{"interrupted", os.Interrupt, exitOK}, {"terminated", syscall.SIGTERM, exitOK}, {"hung up", syscall.SIGHUP, exitOK}, {"reader gone", nil, exitError}} {
+	}{{"interrupted", os.Interrupt, cli.OK}, {"terminated", syscall.SIGTERM, cli.OK}, {"hung up", syscall.SIGHUP, cli.OK}, {"reader gone", nil, cli.Error}} {
 		t.Run(c.name, func(t *testing.T) {
 			dir, err := os.MkdirTemp("", "demo-")
 			if err != nil {
@@ -167,7 +168,7 @@ func TestDemoOnATerminal(t *testing.T) {
 			code := execute(context.Background(), a, []string{"demo", "--for", "3s", "--hosts", "1"})
 			_ = program.Close()
 			text := <-shown
-			if code != exitOK {
+			if code != cli.OK {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
 			if got := regexp.MustCompile("\x1b\\[[0-9]+A").MatchString(text); got != c.inPlace {

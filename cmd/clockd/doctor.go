@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
@@ -58,7 +59,7 @@ steers the system's clock. Nothing is changed. The exit code is 1 if something i
 			}
 			for _, f := range d.Findings {
 				if f.Verdict == "bad" {
-					return &codeError{exitError, fmt.Errorf("%s: %s", f.Topic, f.Text), true}
+					return &cli.CodeError{Code: cli.Error, Err: fmt.Errorf("%s: %s", f.Topic, f.Text), Quiet: true}
 				}
 			}
 			return nil

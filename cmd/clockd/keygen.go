@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/keys"
 )
 
@@ -34,7 +35,7 @@ have the line: as public_key of the [[source]] that this host is to them, or in 
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if c.Flags().Changed("out") && show != "" {
-				return usage(errors.New("--out makes a key and --show shows one: give one of the two"))
+				return cli.UsageError(errors.New("--out makes a key and --show shows one: give one of the two"))
 			}
 			return a.keygen(out, show)
 		},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/virtualclock"
 )
@@ -108,7 +109,7 @@ within --timeout.`,
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if bound <= 0 || timeout < 0 {
-				return usage(errors.New("--bound must be above 0 and --timeout not below (0 waits for ever)"))
+				return cli.UsageError(errors.New("--bound must be above 0 and --timeout not below (0 waits for ever)"))
 			}
 			return a.wait(c.Context(), bound, timeout)
 		},
@@ -151,7 +152,7 @@ func (a *app) wait(ctx context.Context, bound, timeout time.Duration) error {
 			if ctx.Err() != nil {
 				return errors.New("interrupted")
 			}
-			return &codeError{code: exitTimeout, err: fmt.Errorf("no bound of %v within %v: %s", bound, timeout, last)}
+			return &cli.CodeError{Code: exitTimeout, Err: fmt.Errorf("no bound of %v within %v: %s", bound, timeout, last)}
 		}
 	}
 }

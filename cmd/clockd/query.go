@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/query"
 )
 
@@ -31,11 +32,11 @@ host gave a measurement, 1 if not.`,
 
 func (a *app) query(c *cobra.Command, hosts []string, o query.Options) error {
 	if o.Samples < 1 || o.Timeout <= 0 || o.Gap < 0 {
-		return usage(errors.New("--samples and --timeout must be above 0, --gap not below"))
+		return cli.UsageError(errors.New("--samples and --timeout must be above 0, --gap not below"))
 	}
 	r, err := query.Run(c.Context(), hosts, o)
 	if err != nil {
-		return usage(err)
+		return cli.UsageError(err)
 	}
 	if a.json {
 		err = r.JSON(a.out)
@@ -43,7 +44,7 @@ func (a *app) query(c *cobra.Command, hosts []string, o query.Options) error {
 		err = r.Table(a.out)
 	}
 	if err == nil && !r.Good() {
-		err = &codeError{exitError, errors.New("not every host gave a measurement"), true}
+		err = &cli.CodeError{Code: cli.Error, Err: errors.New("not every host gave a measurement"), Quiet: true}
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
 )
 
@@ -66,7 +67,7 @@ func (a *app) replay(path string) error {
 		if !a.json {
 			a.print("%s: %s\n", path, r.Difference)
 		}
-		return &codeError{exitError, errors.New("the replay differs"), true}
+		return &cli.CodeError{Code: cli.Error, Err: errors.New("the replay differs"), Quiet: true}
 	}
 	if !a.json {
 		end := r.End

@@ -2,41 +2,19 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/config"
 )
 
-// The exit codes, documented in docs/cli.md.
+// The exit codes beside those of internal/cli, documented in docs/cli.md.
 const (
-	exitOK      = 0
-	exitError   = 1
-	exitUsage   = 2
 	exitTimeout = 3
 )
-
-// codeError is an error with the exit code that it ends the program with. quiet: it has been told already.
-type codeError struct {
-	code  int
-	err   error
-	quiet bool
-}
-
-func (e *codeError) Error() string { return e.err.Error() }
-func (e *codeError) Unwrap() error { return e.err }
-
-func usage(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &codeError{code: exitUsage, err: err}
-}
 
 // app is what every command needs of the world.
 type app struct {
@@ -65,25 +43,7 @@ func (a *app) paths() config.Paths { return config.DefaultPaths(a.getenv, a.uid)
 func execute(ctx context.Context, a *app, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
-	var c *codeError
-	if !errors.As(err, &c) {
-		c = &codeError{code: exitError, err: err}
-		// cobra has no type for this one.
-		if strings.HasPrefix(err.Error(), "unknown command") || strings.HasPrefix(err.Error(), "required flag") {
-			c.code = exitUsage
-		}
-	}
-	if !c.quiet {
-		_, _ = fmt.Fprintf(a.err, "clockd: %v\n", c.err)
-		if c.code == exitUsage {
-			_, _ = fmt.Fprintln(a.err, `Run "clockd help" or "clockd COMMAND --help".`)
-		}
-	}
-	return c.code
+	return cli.Exit(root.ExecuteContext(ctx), "clockd", a.err)
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -103,7 +63,7 @@ contains true time, not a number to be believed.`,
 	}
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.UsageError(err) })
 	f := root.PersistentFlags()
 	f.StringVar(&a.controlPath, "control", "", "the daemon's control socket (default: that of this user's daemon)")
 	f.StringVar(&a.pagePath, "page", "", "the shared page (default: that of this user's daemon)")
@@ -114,7 +74,7 @@ contains true time, not a number to be believed.`,
 
 // args makes a wrong number of arguments a usage error.
 func args(f cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, list []string) error { return usage(f(c, list)) }
+	return func(c *cobra.Command, list []string) error { return cli.UsageError(f(c, list)) }
 }
 
 // asJSON gives a command the flag --json.
