@@ -98,7 +98,7 @@ func showAge(x float64) string {
 }
 
 // optional writes a figure that may be unknown.
-func optional(x *float64, show func(float64) string) string {
+func optional[T any](x *T, show func(T) string) string {
 	if x == nil {
 		return "-"
 	}

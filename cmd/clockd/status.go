@@ -171,7 +171,7 @@ func sourceRow(x *control.Source) []string {
 		verdict += " by " + showSeconds(*x.DistanceS)
 	}
 	return []string{
-		mark, x.Name, address, fmt.Sprint(x.Stratum), fmt.Sprintf("%03o", x.Reach), showSeconds(x.PollS), optional(x.LastSampleAgeS, showSeconds),
+		mark, x.Name, address, optional(x.Stratum, func(n uint8) string { return fmt.Sprint(n) }), fmt.Sprintf("%03o", x.Reach), showSeconds(x.PollS), optional(x.LastSampleAgeS, showSeconds),
 		optional(x.OffsetS, showSigned), bound, optional(x.DelayS, showSeconds), stamps, verdict,
 	}
 }

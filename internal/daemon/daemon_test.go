@@ -48,7 +48,7 @@ func TestFollowerHoldsTheReference(t *testing.T) {
 	}
 	x := follower.sources().Sources[0]
 	if !x.Selected || x.Reason != reason.OK || x.OffsetS == nil || math.Abs(*x.OffsetS) > 0.001 || x.LowS == nil || *x.LowS > *x.OffsetS ||
-		*x.HighS < *x.OffsetS || x.Reach == 0 || x.Stratum != 3 || x.ReferenceID == "" || x.Samples == 0 {
+		*x.HighS < *x.OffsetS || x.Reach == 0 || x.Stratum == nil || *x.Stratum != 3 || x.ReferenceID == nil || *x.ReferenceID == "" || x.Samples == 0 {
 		t.Errorf("source %+v", x)
 	}
 	r := reference.status()

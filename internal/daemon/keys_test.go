@@ -289,7 +289,7 @@ func TestChronydIsTheMasterUnderAKey(t *testing.T) {
 		follower.reach(virtualclock.Synchronised)
 		testkit.WaitFor(t, patience20, "samples under the key", func() bool { return follower.sources().Sources[0].Samples > 10 })
 		x := follower.sources().Sources[0]
-		if !strings.HasPrefix(x.Key, fmt.Sprintf("key %d (", key)) || x.Stratum != 5 || x.Rejections[reason.PacketAuthentication.String()] != 0 {
+		if !strings.HasPrefix(x.Key, fmt.Sprintf("key %d (", key)) || x.Stratum == nil || *x.Stratum != 5 || x.Rejections[reason.PacketAuthentication.String()] != 0 {
 			t.Errorf("%+v", x)
 		}
 		follower.stop()

@@ -157,7 +157,7 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 	r := &x.Reading
 	out := control.Source{
 		Name: x.Name, Reason: x.Reason, Weight: x.Weight, Reach: x.Reach, PollS: x.Poll,
-		NextPollS: float64(x.NextPoll.Sub(s.Now)) / d.counter.Frequency().Hertz, Stratum: x.Stratum, Leap: x.Leap,
+		NextPollS:   float64(x.NextPoll.Sub(s.Now)) / d.counter.Frequency().Hertz,
 		Interleaved: x.Interleaved, TransmitStamp: x.TransmitStamp.String(), ReceiveStamp: x.ReceiveStamp.String(),
 		Sent: x.Sent, Received: x.Received, Samples: r.Samples, LastRejection: x.LastRejection, Rejections: x.Rejections.Map(),
 	}
@@ -177,7 +177,8 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 	}
 	out.Explanation = out.Reason.Explain()
 	if x.Received > 0 {
-		out.ReferenceID = showReferenceID(x.ReferenceID, x.Stratum)
+		reference := showReferenceID(x.ReferenceID, x.Stratum)
+		out.Stratum, out.Leap, out.ReferenceID = &x.Stratum, &x.Leap, &reference
 		out.ServerErrorS = control.Known(x.ServerError)
 	}
 	if x.Reason == reason.SourceFalseticker {

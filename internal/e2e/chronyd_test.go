@@ -80,7 +80,7 @@ func checkCommands(t *testing.T, h *host, source string) {
 	}
 	var list control.Sources
 	h.commandJSON(exitOK, &list, "sources")
-	if len(list.Sources) != 1 || !list.Sources[0].Selected || list.Sources[0].Name != source || list.Sources[0].Stratum != 1 || list.Sources[0].Reach == 0 {
+	if len(list.Sources) != 1 || !list.Sources[0].Selected || list.Sources[0].Name != source || list.Sources[0].Stratum == nil || *list.Sources[0].Stratum != 1 || list.Sources[0].Reach == 0 {
 		t.Errorf("sources: %+v", list)
 	}
 	for _, c := range []struct {

@@ -184,12 +184,13 @@ type Source struct {
 	Selected bool    `json:"selected"`
 	Weight   float64 `json:"weight"`
 	// Reach has a bit for each of the last eight requests, the newest lowest.
-	Reach       uint8   `json:"reach"`
-	PollS       float64 `json:"poll_s"`
-	NextPollS   float64 `json:"next_poll_s"`
-	Stratum     uint8   `json:"stratum"`
-	Leap        uint8   `json:"leap"`
-	ReferenceID string  `json:"reference_id"`
+	Reach     uint8   `json:"reach"`
+	PollS     float64 `json:"poll_s"`
+	NextPollS float64 `json:"next_poll_s"`
+	// Stratum, Leap and ReferenceID are null before the first answer.
+	Stratum     *uint8  `json:"stratum"`
+	Leap        *uint8  `json:"leap"`
+	ReferenceID *string `json:"reference_id"`
 	Interleaved bool    `json:"interleaved"`
 	// Key names what authenticates its answers, "" if nothing does.
 	Key string `json:"key"`
