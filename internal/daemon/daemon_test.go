@@ -156,7 +156,7 @@ func TestStartsWithoutNames(t *testing.T) {
 	follower := launch(t, Options{Config: parse(t, t.TempDir(), followerDocument(name, "")), Counter: skewed(t, 3), Lookup: lookup})
 	testkit.WaitFor(t, patience20, "the resolver's words in the status", func() bool {
 		x, s := follower.sources().Sources[0], follower.status()
-		return calls.Load() > 1 || x.Reason == reason.SourceResolve && x.Detail == "no such host today" && x.Address == nil &&
+		return calls.Load() > 1 || x.Reason == reason.SourceResolve && x.Detail == "no such host today" && x.Address == nil && x.Stratum == nil && x.Leap == nil && x.ReferenceID == nil &&
 			strings.Join(s.Trouble, "") == name+" has no address yet: no such host today"
 	})
 	follower.reach(virtualclock.Synchronised)
