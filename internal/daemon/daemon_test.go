@@ -156,7 +156,7 @@ func TestStartsWithoutNames(t *testing.T) {
 	follower := launch(t, Options{Config: parse(t, t.TempDir(), followerDocument(name, "")), Counter: skewed(t, 3), Lookup: lookup})
 	testkit.WaitFor(t, patience20, "the resolver's words in the status", func() bool {
 		x, s := follower.sources().Sources[0], follower.status()
-		return calls.Load() > 1 || x.Reason == reason.SourceResolve && x.Detail == "no such host today" && x.Address == nil && x.Stratum == nil && x.Leap == nil && x.ReferenceID == nil &&
+		return calls.Load() > 1 || x.Reason == reason.SourceResolve && x.Detail == "no such host today" && x.Address == nil &&
 			strings.Join(s.Trouble, "") == name+" has no address yet: no such host today"
 	})
 	follower.reach(virtualclock.Synchronised)
@@ -347,5 +347,15 @@ func TestExchangesAllocateNothing(t *testing.T) {
 	}
 	if float64(mallocs) > 0.25*float64(count) {
 		t.Errorf("%d allocations in %d exchanges", mallocs, count)
+	}
+}
+
+// What a server never said is null, and not stratum 0.
+func TestNeverSaidIsNull(t *testing.T) {
+	testkit.NoLeaks(t)
+	silent := fmt.Sprintf("127.0.0.1:%d", testkit.FreeUDPPort(t))
+	follower := launch(t, Options{Config: parse(t, t.TempDir(), followerDocument(silent, "")), Counter: skewed(t, 5)})
+	if x := follower.sources().Sources[0]; x.Received != 0 || x.Stratum != nil || x.Leap != nil || x.ReferenceID != nil || x.ServerErrorS != nil || x.OffsetS != nil {
+		t.Errorf("a source that never answered: %+v", x)
 	}
 }
