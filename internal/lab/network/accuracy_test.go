@@ -191,7 +191,9 @@ func report(b *testing.B, delays []int64, c Counters) {
 	if len(delays) == 0 {
 		b.Fatal("nothing arrived")
 	}
-	at := func(p float64) float64 { return float64(delays[int(math.Min(p*float64(len(delays)), float64(len(delays)-1)))]) / 1e3 }
+	at := func(p float64) float64 {
+		return float64(delays[int(math.Min(p*float64(len(delays)), float64(len(delays)-1)))]) / 1e3
+	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(at(0), "min_µs")
 	b.ReportMetric(at(0.5), "p50_µs")

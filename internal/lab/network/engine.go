@@ -218,12 +218,12 @@ func (e *engine) deliver() {
 		} else if late > l.worst.Load() {
 			l.worst.Store(late)
 		}
-		l.queued.Add(-1)
 		if err := p.outlet.send(p.packet); err != nil {
 			l.refused.Add(1)
 		} else {
 			l.forwarded.Add(1)
 		}
+		l.queued.Add(-1) // last: who sees it sees the others too
 		if cap(p.packet) == smallPacket && len(e.spare) < spareBuffers {
 			e.spare = append(e.spare, p.packet[:smallPacket])
 		}
