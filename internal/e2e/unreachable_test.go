@@ -95,4 +95,3 @@ func asked(g control.Group) (n uint64) {
 	}
 	return n
 }
-

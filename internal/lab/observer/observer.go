@@ -87,12 +87,14 @@ type publication struct {
 }
 
 // same reports whether nothing was published between the two.
-func (p *publication) same(q *publication) bool { return p.why == q.why && p.Coefficients == q.Coefficients }
+func (p *publication) same(q *publication) bool {
+	return p.why == q.why && p.Coefficients == q.Coefficients
+}
 
 // host is one host under observation.
 type host struct {
-	page Page
-	spec string
+	page    Page
+	counter hw.Counter
 	// skewed is the image of the true counter, nil if the host has that itself; valid says that the page's counter is known.
 	skewed *hw.Skewed
 	valid  bool
@@ -178,14 +180,13 @@ func (o *Observer) read(first bool) {
 func (o *Observer) recognise(h *host) {
 	c := h.page.Counter()
 	if c == nil {
-		h.valid = false
+		h.counter, h.valid = nil, false
 		return
 	}
-	if h.valid && h.spec == c.Spec() {
+	if h.valid && h.counter == c {
 		return
 	}
-	h.spec = c.Spec()
-	h.skewed, h.valid = nil, h.spec == o.base.Spec()
+	h.counter, h.skewed, h.valid = c, nil, c.Spec() == o.base.Spec()
 	if s, ok := c.(*hw.Skewed); ok && s.Base().Spec() == o.base.Spec() {
 		h.skewed, h.valid = s, true
 	}
@@ -196,10 +197,17 @@ func (o *Observer) Check() error {
 	var errs []error
 	for i := range o.hosts {
 		if h := &o.hosts[i]; !h.valid {
-			errs = append(errs, fmt.Errorf("%w: host %d has %q, the true counter is %q", errForeign, i, h.spec, o.base.Spec()))
+			errs = append(errs, fmt.Errorf("%w: host %d has %s, the true counter is %s", errForeign, i, specOf(h.counter), specOf(o.base)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func specOf(c hw.Counter) string {
+	if c == nil {
+		return "none"
+	}
+	return c.Spec()
 }
 
 // changes visits the instant at which host i's new publication began, if there is one.
