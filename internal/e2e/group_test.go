@@ -159,14 +159,33 @@ func (w *groupWatch) report(t *testing.T) {
 	}
 }
 
-// groupHosts makes the members with their keys and their wrong counters, each in its namespace.
-func groupHosts(t *testing.T, net *testkit.Net, base hw.Counter) []*host {
+// groupPlan is where the members of a group are.
+type groupPlan struct {
+	// wrap starts a program where member i is; listen is where it answers; reach is where member i asks member j.
+	wrap   func(i int) []string
+	listen func(i int) string
+	reach  func(i, j int) string
+}
+
+// inNamespaces is the plan of a group in network namespaces.
+func inNamespaces(t *testing.T, net *testkit.Net) groupPlan {
+	t.Helper()
+	ip := testkit.RequireTool(t, "ip")
+	return groupPlan{
+		wrap:   func(i int) []string { return []string{ip, "netns", "exec", net.Hosts[i].Name} },
+		listen: func(i int) string { return net.Hosts[i].Address.String() + ":123" },
+		reach:  func(_, j int) string { return net.Hosts[j].Address.String() + ":123" },
+	}
+}
+
+// groupHosts makes n members with their keys and their wrong counters, which are images of base.
+func groupHosts(t *testing.T, n int, plan groupPlan, base hw.Counter) []*host {
 	t.Helper()
 	var hosts []*host
 	var publics []string
-	for i := range net.Hosts {
+	for i := range n {
 		h := newHost(t)
-		h.wrap = []string{testkit.RequireTool(t, "ip"), "netns", "exec", net.Hosts[i].Name}
+		h.wrap = plan.wrap(i)
 		key := h.command("keygen", "--out", filepath.Join(h.dir, "identity"))
 		if key.code != exitOK {
 			t.Fatalf("clockd keygen: %s%s", key.out, key.err)
@@ -184,16 +203,56 @@ func groupHosts(t *testing.T, net *testkit.Net, base hw.Counter) []*host {
 		parts := []string{
 			"[clock]\nmax_bound = \"1s\"\n",
 			fmt.Sprintf("[counter]\nsource = %q\ndrift_bound = \"100ppm\"\n[identity]\nkey_file = %q\n", c.Spec(), filepath.Join(h.dir, "identity")),
-			listening(net.Hosts[i].Address.String() + ":123"), "[agreement]\n" + groupFixed,
+			listening(plan.listen(i)), "[agreement]\n" + groupFixed,
 		}
 		for j := range hosts {
 			if j != i {
-				parts = append(parts, fmt.Sprintf("[[peer]]\nname = \"h%d\"\naddress = \"%v:123\"\npublic_key = %q\n", j+1, net.Hosts[j].Address, publics[j]))
+				parts = append(parts, fmt.Sprintf("[[peer]]\nname = \"h%d\"\naddress = %q\npublic_key = %q\n", j+1, plan.reach(i, j), publics[j]))
 			}
 		}
 		h.configure(parts...)
 	}
 	return hosts
+}
+
+// openGroup starts the members and watches them on the counter that all of theirs are images of, until all are synchronised and what
+// is promised holds.
+func openGroup(t *testing.T, hosts []*host, base hw.Counter) *groupWatch {
+	t.Helper()
+	var pages []observer.Page
+	for _, h := range hosts {
+		h.start()
+	}
+	for _, h := range hosts {
+		h.up()
+		page, err := virtualclock.OpenPage(h.page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = page.Close() })
+		pages = append(pages, page)
+	}
+	w := watchGroup(t, base, pages)
+	for _, h := range hosts {
+		h.reach(virtualclock.Synchronised)
+	}
+	p := hosts[0].peers().PrecisionBoundS
+	if p == nil {
+		t.Fatal("no precision is promised")
+	}
+	rest(2) // a group that has just formed promises from the second round on
+	w.promised(*p)
+	return w
+}
+
+// closeGroup ends the watch and the members.
+func closeGroup(t *testing.T, w *groupWatch, hosts []*host) {
+	t.Helper()
+	w.report(t)
+	for i, h := range hosts {
+		t.Logf("h%d: %s", i+1, usage(h.PID()))
+		h.terminate()
+	}
 }
 
 // peers returns the host's group, as the command prints it.
@@ -245,40 +304,14 @@ func TestGroupThroughItsTroubles(t *testing.T) {
 		return err
 	})
 	defer func() { _ = cable.Close() }()
-	hosts := groupHosts(t, net, base)
-	var pages []observer.Page
-	for _, h := range hosts {
-		h.start()
-	}
-	for _, h := range hosts {
-		h.up()
-		page, err := virtualclock.OpenPage(h.page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = page.Close() }()
-		pages = append(pages, page)
-	}
-	w := watchGroup(t, base, pages)
-	for _, h := range hosts {
-		h.reach(virtualclock.Synchronised)
-	}
-	if p := hosts[0].peers().PrecisionBoundS; p == nil {
-		t.Error("no precision is promised")
-	} else {
-		rest(2) // a group that has just formed promises from the second round on
-		w.promised(*p)
-	}
+	hosts := groupHosts(t, members, inNamespaces(t, net), base)
+	w := openGroup(t, hosts, base)
 	w.enter("together")
 	rest(4)
 	testPartition(t, w, net, hosts)
 	testKill(t, w, hosts)
 	testSlowLink(t, w, cable, hosts)
-	w.report(t)
-	for i, h := range hosts {
-		t.Logf("h%d: %s", i+1, usage(h.PID()))
-		h.terminate()
-	}
+	closeGroup(t, w, hosts)
 }
 
 // testPartition: the minority holds over and is let in again, and nobody of the majority is set.

@@ -18,7 +18,7 @@ func TestPeerOutOfReach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hosts := groupHosts(t, net, base)
+	hosts := groupHosts(t, len(net.Hosts), inNamespaces(t, net), base)
 	interfaceOf := func(i int, state string) {
 		t.Helper()
 		if out, err := net.Hosts[i].Command(testkit.RequireTool(t, "ip"), "link", "set", "eth0", state).CombinedOutput(); err != nil {
