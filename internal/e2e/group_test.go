@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"os"
@@ -255,23 +256,27 @@ func closeGroup(t *testing.T, w *groupWatch, hosts []*host) {
 	}
 }
 
-// peers returns the host's group, as the command prints it.
+// peers returns the host's group.
 func (h *host) peers() control.Group {
 	h.t.Helper()
 	var g control.Group
-	h.commandJSON(exitOK, &g, "peers")
+	if err := control.Call(context.Background(), h.control, control.CommandPeers, &g); err != nil {
+		h.t.Fatal(err)
+	}
 	return g
 }
 
 // judges says what the host thinks of its peer.
-func (h *host) judges(name string) control.Peer {
-	h.t.Helper()
-	for _, p := range h.peers().Peers {
+func (h *host) judges(name string) control.Peer { h.t.Helper(); return peerNamed(h.t, h.peers(), name) }
+
+func peerNamed(t *testing.T, g control.Group, name string) control.Peer {
+	t.Helper()
+	for _, p := range g.Peers {
 		if p.Name == name {
 			return p
 		}
 	}
-	h.t.Fatalf("%s is not among the peers", name)
+	t.Fatalf("%s is not among the peers", name)
 	return control.Peer{}
 }
 
@@ -292,6 +297,7 @@ func epochs(hosts []*host) (e []virtualclock.Epoch) {
 func TestGroupThroughItsTroubles(t *testing.T) {
 	net := testkit.NamespaceNet(t, members)
 	testkit.RequireTool(t, "nft")
+	testkit.RequireTUN(t)
 	base, err := hw.Open("auto")
 	if err != nil {
 		t.Fatal(err)
@@ -391,7 +397,13 @@ func testSlowLink(t *testing.T, w *groupWatch, cable *network.Cable, hosts []*ho
 		})
 	}
 	s := slow.reach(virtualclock.Holdover)
-	t.Logf("h1 says of %s: %v; it says of itself: %v, %v", name, others[0].judges(name).Reason, s.Status, s.Reason)
+	var g control.Group
+	others[0].commandJSON(exitOK, &g, "peers")
+	if p := peerNamed(t, g, name); p.Reason == reason.OK || p.Explanation == "" {
+		t.Errorf("clockd peers --json does not name the slow member: %+v", p)
+	} else {
+		t.Logf("h1 says of %s: %v; it says of itself: %v, %v", name, p.Reason, s.Status, s.Reason)
+	}
 	rest(5)
 	w.enter("quick")
 	if err := cable.Set(0, 1, network.Law{}); err != nil {

@@ -9,6 +9,9 @@
 //   - Cable: an emulated cable between two namespaces that are there already, below IP. Needs root.
 //   - Loopback: relays on 127.0.0.1, one for each pair of client and server. Needs nothing.
 //
+// What it costs: about 15 µs of the shortest delay and 50 µs of the median on a machine whose two processors have ten times as much
+// to do as they can, with Options.RealTime (BenchmarkAccuracy); Options.Overhead takes a constant off.
+//
 // Nothing is left behind, however the program ends: the namespaces have no name and the interfaces no owner but this process'
 // file descriptors, so that the kernel removes them with the process, and the programs that were started in a namespace too.
 package network

@@ -21,7 +21,8 @@ type Options struct {
 	// Overhead is subtracted from every delay: what the way through the emulator costs itself.
 	Overhead time.Duration
 	// RealTime asks the kernel to prefer the emulator's thread to all ordinary ones (SCHED_FIFO), so that busy processors do not
-	// make packets late. Without the right to it the emulator works as an ordinary thread.
+	// make packets late. Without the right to it the emulator works as an ordinary thread. A program that has more to do than wait
+	// should have more of Go's processors (GOMAXPROCS) than the machine has: the emulator needs a free one to go on.
 	RealTime bool
 }
 

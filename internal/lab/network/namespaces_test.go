@@ -25,7 +25,7 @@ import (
 
 func namespaces(t *testing.T, n int, o Options) *Namespaces {
 	t.Helper()
-	testkit.RequireRoot(t)
+	testkit.RequireTUN(t)
 	s, err := NewNamespaces(n, o)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestNamespacesForwardUnchanged(t *testing.T) {
 // TestHostsEndWithTheirNetwork: Close ends the programs in the hosts, and leaves no descriptor and no thread in a namespace.
 func TestHostsEndWithTheirNetwork(t *testing.T) {
 	testkit.NoLeaks(t)
-	testkit.RequireRoot(t)
+	testkit.RequireTUN(t)
 	before := descriptors(t)
 	for range 3 {
 		s, err := NewNamespaces(4, Options{RealTime: true})
@@ -197,7 +197,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		beVictim(t)
 		return
 	}
-	testkit.RequireRoot(t)
+	testkit.RequireTUN(t)
 	for _, signal := range []os.Signal{os.Interrupt, os.Kill} {
 		victim := exec.Command(os.Args[0], "-test.run", "^TestNothingIsLeftBehind$")
 		victim.Env = append(os.Environ(), variableVictim+"=1")
@@ -246,7 +246,7 @@ func beVictim(t *testing.T) {
 // TestCable: an emulated cable between two namespaces, which delays each way by its own law.
 func TestCable(t *testing.T) {
 	testkit.NoLeaks(t)
-	testkit.RequireRoot(t)
+	testkit.RequireTUN(t)
 	var ends [2]*thread
 	var files [2]string
 	for i := range ends {
