@@ -393,7 +393,7 @@ func testSlowLink(t *testing.T, w *groupWatch, cable *network.Cable, hosts []*ho
 	for _, h := range others {
 		h.await("the slow member to be named", func() bool {
 			p := h.judges(name)
-			return p.Reason == reason.PeerTooWide || p.Reason == reason.PeerSilent
+			return p.Reason == reason.PeerTooWide || p.Reason == reason.PeerSilent || p.Reason == reason.PacketLate
 		})
 	}
 	s := slow.reach(virtualclock.Holdover)
