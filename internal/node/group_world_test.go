@@ -31,7 +31,7 @@ type town struct {
 	hosts  []*citizen
 	config agreement.Config
 	cut    func(a, b *citizen) bool
-	slow   *citizen // what it sends to its peers is late by 20 ms
+	slow   *citizen                                         // what it sends to its peers is late by 20 ms
 	hybrid bool                                             // intervals are of UTC: the checks of those of the group do not apply
 	forged bool                                             // no answer's MAC is good
 	lie    func(from, to *citizen, a *peerwire.Answer) bool // false: no answer
