@@ -301,6 +301,8 @@ func (n *Node) judgeGroup() (virtualclock.Status, reason.Code) {
 		return b.Status, g.outcome.Reason // why it is not getting on
 	case b.Status.Sound() && n.groupWidth() > n.config.MaxBound:
 		return virtualclock.Unsynchronised, reason.BoundTooWide
+	case b.Reason == reason.TooFewPeers && g.outcome.Reason != reason.OK:
+		return b.Status, g.outcome.Reason // what the round that was missed was missed for
 	}
 	return b.Status, b.Reason
 }
