@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/sim/adversary"
 	"github.com/clockd/clockd/sync/agreement"
@@ -197,9 +198,16 @@ func (g *Group) lieFrom(m *Member, name string, seed uint64) error {
 	if name == "" {
 		return nil
 	}
-	l, err := adversary.New(name, seed)
+	// It wakes up now, and has told the truth until now: so it is not caught contradicting itself.
+	l, err := adversary.New(fmt.Sprintf("%s@%.9f", name, g.Now()+1e-9), seed)
 	if err != nil {
 		return fmt.Errorf("sim: member %s: %w", m.Host.Name, err)
+	}
+	if m.told {
+		for to := range g.Members {
+			a := m.stamper.Answer(hw.Stamp{}, m.Host.Reading(g.world.now))
+			l.Answer(sight{g}, m.Index, to, &a)
+		}
 	}
 	m.Liar, m.LiarName = l, name
 	return nil

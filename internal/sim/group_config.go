@@ -53,6 +53,8 @@ type GroupConfig struct {
 	// Unfair is an extra delay by which the network keeps clocks apart; Drive is how the oscillators are played on.
 	Unfair Length `toml:"unfair"`
 	Drive  string `toml:"drive"`
+	// Vary: the seed chooses members, faults, algorithm, the sort of liars, drive and unfair.
+	Vary bool `toml:"vary"`
 }
 
 const (

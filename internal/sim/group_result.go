@@ -15,7 +15,7 @@ type GroupResult struct {
 	Faults    int      `json:"faults"`
 	Liars     []string `json:"liars"`
 	Algorithm string   `json:"algorithm"`
-	// Mode is internal or hybrid, or rounds for abstract rounds.
+	// Mode is internal or hybrid.
 	Mode string `json:"mode"`
 
 	// ReadingError is the a-posteriori ε: the largest half-width that a round really used of a correct member. The bounds are those of

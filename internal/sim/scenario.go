@@ -366,8 +366,9 @@ func (s *Scenario) Build(seed uint64) (*World, error) {
 // addGroup makes the group of peers.
 func (s *Scenario) addGroup(w *World, servers []*Host) error {
 	from := Seconds(float64(s.Length) * *s.Discard)
-	_, err := s.Group.AddGroup(w, &s.Client, from, func(i int, h *Host) ([]*Host, error) {
-		masters := s.Group.mastersOf(i, servers)
+	group := s.Group.varied(w.seed)
+	_, err := group.AddGroup(w, &s.Client, from, func(i int, h *Host) ([]*Host, error) {
+		masters := group.mastersOf(i, servers)
 		return masters, s.connect(w, h, masters, func(m *Host) *ServerConfig { return s.server(m.Name) })
 	})
 	return err
