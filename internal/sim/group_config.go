@@ -61,7 +61,7 @@ const (
 	defaultReadingError = 400e-6
 	defaultDrift        = 50e-6
 	defaultProbes       = 8
-	maxMembers          = 200
+	maxMembers          = 128
 )
 
 func drives() []string {

@@ -91,7 +91,8 @@ func (g *Group) Result() Result {
 	r := Result{
 		Client: g.Name, RMSError: missing(), MedianError: missing(), P99Error: missing(), MaxError: missing(), RMSFrequencyError: missing(),
 		RMSHalfWidth: missing(), MedianHalfWidth: missing(), ChronyHalfWidth: missing(), NTPHalfWidth: missing(), RegressionRMS: missing(),
-		ErrorUnder1ms: missing(), ErrorUnder100us: missing(), BoundUnder1ms: missing(), BoundUnder100us: missing(), SoundFraction: missing(),
+		ErrorUnder1ms: missing(), ErrorUnder100us: missing(), BoundUnder1ms: missing(), BoundUnder100us: missing(),
+		SoundFraction: Number(float64(j.sound) / float64(j.samples)), Samples: j.samples,
 		BoundChecks: j.looks + j.utcChecks, BoundViolations: j.apart + j.utcWrong + j.misordered, WorstViolation: Number(j.worst), FirstViolation: j.first,
 		Reasons: map[string]uint64{}, Timeline: []Change{}, Events: w.Events,
 	}

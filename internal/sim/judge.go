@@ -34,6 +34,8 @@ type judge struct {
 	detectedAt                     Instant
 	detectedWhy                    reason.Code
 	detectors                      map[*Member]bool
+	// samples counts the looks at correct members' clocks at the regular samples, sound those at which they had a bound.
+	samples, sound uint64
 }
 
 // seenEdges is what readers have seen since a member's epoch began or its interval was sound again: of its own clock, and the greatest
@@ -252,12 +254,19 @@ func (j *judge) sample(g *Group) {
 		}
 		correct++
 		h := m.Host
+		if j.counts(w) {
+			j.samples++
+		}
 		if !h.Published {
 			continue
 		}
 		k, c := &h.Publication.Clock, h.Reading(w.now)
-		if k.Interval(c).Status == virtualclock.Synchronised {
+		status := k.Interval(c).Status
+		if status == virtualclock.Synchronised {
 			in++
+		}
+		if status.Sound() && j.counts(w) {
+			j.sound++
 		}
 		if m.settled() {
 			shown = append(shown, k.Time(c).Seconds(w.Truth(w.now)))

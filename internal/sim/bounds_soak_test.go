@@ -1,0 +1,8 @@
+//go:build soak
+
+package sim
+
+const (
+	boundsStep  uint64 = 1
+	boundsTurns uint64 = 200
+)
