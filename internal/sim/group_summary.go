@@ -96,7 +96,7 @@ func nearest(all []*GroupResult, get func(*GroupResult) (seen, most Number)) (se
 	seen, most = get(all[0])
 	for _, g := range all[1:] {
 		x, b := get(g)
-		if x/b > seen/most || (b != b || seen != seen) && !(x <= seen) {
+		if x/b > seen/most || (!finite(float64(b)) || !finite(float64(seen))) && !(x <= seen) {
 			seen, most = x, b
 		}
 	}

@@ -53,7 +53,8 @@ func (w *World) dispatch(slot int32, p *Path, to *Host, t Instant) {
 	case 2:
 		second := w.slot()
 		m, copied := &w.messages[slot], &w.messages[second]
-		own := append(copied.data[:0], m.data...)
+		own := copied.data[:0]
+		own = append(own, m.data...)
 		*copied = *m
 		copied.data, copied.genuine = own, false
 		w.queue.push(event{at: arrivals[1], kind: eventArrive, host: to.index, slot: second})
