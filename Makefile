@@ -63,6 +63,7 @@ lint: ## golangci-lint (import table, forbidden calls, bugs), staticcheck, shell
 soak: build ## long runs: the demo for SOAKTIME (10m), tests SOAKCOUNT (5) times in random order, a minute per fuzz target
 	scripts/soak $(SOAKTIME)
 	$(GO) test -race -count $(SOAKCOUNT) -shuffle on -timeout 2h $(TESTFLAGS) ./...
+	$(GO) test -tags soak -timeout 24h $(TESTFLAGS) ./sync/agreement ./internal/sim # every bound, 200 seeds for each liar: hours
 	scripts/fuzz 60s
 
 install: build ## install into $(DESTDIR)$(PREFIX)
