@@ -3,6 +3,7 @@
 package sim
 
 const (
-	boundsStep  uint64 = 1
-	boundsTurns uint64 = 200
+	boundsStep   uint64 = 1
+	boundsTurns  uint64 = 200
+	randomGroups        = 2000
 )
