@@ -70,4 +70,6 @@ func TestDocumentedScenarios(t *testing.T) {
 }
 
 // documented lists the headings.
-func documented(key string) bool { return key == "client" || key == "server" || key == "fault" || key == "group" }
+func documented(key string) bool {
+	return key == "client" || key == "server" || key == "fault" || key == "group"
+}
