@@ -110,7 +110,7 @@ func TestGroupScenarios(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if s, _ := Load(name); (testing.Short() || raceDetector) && s.Work() > 4e4 {
+			if s, _ := Load(name); (testing.Short() || raceDetector) && s.Work() > 3e4 {
 				t.Skip("long")
 			}
 			r := runGroup(t, name, 1, nil)
