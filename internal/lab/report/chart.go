@@ -142,7 +142,21 @@ func Charts(runs []Run) []Chart {
 	b.histograms()
 	b.rounds()
 	b.plots()
+	b.pair()
 	return b.charts
+}
+
+// pair gives a small chart that has no neighbour the whole row.
+func (b *builder) pair() {
+	for i := 0; i < len(b.charts); i++ {
+		if !b.charts[i].Small {
+			continue
+		}
+		if i+1 == len(b.charts) || !b.charts[i+1].Small {
+			b.charts[i].Small = false
+		}
+		i++
+	}
 }
 
 // style returns the number of the style of a clock in a run, the same in all charts.
@@ -174,6 +188,17 @@ func (b *builder) name(run int, parts ...string) string {
 }
 
 func timeAxis() Axis { return Axis{Label: "time since the beginning", Unit: "s", Scale: Linear} }
+
+// alone reports whether a chart has one measured curve: it needs no dashes to be told from others.
+func (c *Chart) alone() bool {
+	n := 0
+	for i := range c.Curves {
+		if !c.Curves[i].Bound {
+			n++
+		}
+	}
+	return n <= 1
+}
 
 // add puts a chart in, unless it is empty; too many curves are cut off, visibly.
 func (b *builder) add(c Chart) {
@@ -259,6 +284,12 @@ func (b *builder) curve(run int, s *result.Series, also ...string) Curve {
 	}
 }
 
+// within names a curve in a picture that belongs to one clock.
+func within(k Curve, name string) Curve {
+	k.Name = name
+	return k
+}
+
 // intervals has a picture for each clock: its error inside, or outside, of the interval that it claims.
 func (b *builder) intervals() {
 	if len(b.runs) > 1 {
@@ -277,12 +308,12 @@ func (b *builder) intervals() {
 			}
 			switch s.Quantity {
 			case result.TimeError:
-				c.Curves = append(c.Curves, b.curve(0, s, "time error"))
+				c.Curves = append(c.Curves, within(b.curve(0, s), "time error"))
 			case result.IntervalLow, result.IntervalHigh:
-				edge := b.curve(0, s, map[result.Quantity]string{result.IntervalLow: "claimed: earliest", result.IntervalHigh: "claimed: latest"}[s.Quantity])
+				edge := within(b.curve(0, s), "claimed: latest")
 				edge.Bound = true
 				if s.Quantity == result.IntervalLow {
-					low = len(c.Curves)
+					low, edge.Name = len(c.Curves), "claimed: earliest"
 				} else {
 					high = len(c.Curves)
 				}
@@ -302,8 +333,10 @@ func (b *builder) intervals() {
 		}
 		c.ID, c.Title = fmt.Sprintf("interval-%d", i+1), k.Name+": time error and claimed interval"
 		c.Text = "The claim holds wherever 0, which is true time, is inside of the band."
-		if k.Correct != nil && !*k.Correct {
-			c.Text = "This clock is wrong on purpose: its claim need not hold. " + c.Text
+		if k.Role == result.RoleLiar {
+			c.Text = "This clock lies on purpose: its claim need not hold. " + c.Text
+		} else if k.Correct != nil && !*k.Correct {
+			c.Text = "The assumptions that this clock rests on are broken on purpose: its claim need not hold. " + c.Text
 		}
 		c.X, c.Y = timeAxis(), Axis{Label: "clock − true time", Unit: "s"}
 		c.Time, c.Zero, c.Small, c.Marks = true, true, len(r.Clocks) > 1, b.marks(k.Name)
@@ -357,16 +390,18 @@ var statistics = []struct {
 	{result.ADEV, "Allan deviation", "Frequency stability against the observation interval τ."},
 	{result.OADEV, "Overlapping Allan deviation", "Frequency stability against the observation interval τ."},
 	{result.MDEV, "Modified Allan deviation", "Frequency stability against the observation interval τ; tells white from flicker phase noise."},
+	{result.HDEV, "Hadamard deviation", "Frequency stability against the observation interval τ; a constant drift does not show."},
 	{result.TDEV, "Time deviation", "Time stability against the observation interval τ."},
 	{result.MTIE, "Maximum time interval error", "The greatest change of the time error within any window of length τ."},
+	{result.EnvelopeRate, "Envelope rate ρ_α", "MTIE divided by the window's length: the long-term drift rate."},
 }
 
 // stability has a picture for each measure.
 func (b *builder) stability() {
 	for _, m := range statistics {
 		c := Chart{
-			ID: string(m.statistic), Title: m.title + " (" + strings.ToUpper(string(m.statistic)) + ")", Text: m.text,
-			X: Axis{Label: "observation interval τ", Unit: "s", Scale: Log}, Y: Axis{Label: strings.ToUpper(string(m.statistic)), Scale: Log}, Small: true,
+			ID: string(m.statistic), Title: m.title + abbreviation(m.statistic), Text: m.text,
+			X: Axis{Label: "observation interval τ", Unit: "s", Scale: Log}, Y: Axis{Label: m.title, Scale: Log}, Small: true,
 		}
 		for i, run := range b.runs {
 			for j := range run.Result.Stability {
@@ -602,4 +637,12 @@ func magnitudes(curves []Curve, bounds bool) (usual, greatest float64) {
 		usual = 0
 	}
 	return usual, greatest
+}
+
+// abbreviation is what metrologists call a measure.
+func abbreviation(s result.Statistic) string {
+	if s == result.EnvelopeRate {
+		return ""
+	}
+	return " (" + strings.ToUpper(string(s)) + ")"
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"slices"
 	"strconv"
 
 	"gonum.org/v1/plot"
@@ -91,7 +92,7 @@ func (c *Chart) draw(canvas draw.Canvas) error {
 	sans(&legend.TextStyle.Font, 9)
 	legend.Top, legend.Left, legend.YOffs, legend.Padding = true, true, -vg.Points(30), vg.Points(2)
 	for i := range c.Curves {
-		if err := c.Curves[i].add(p, &legend); err != nil {
+		if err := c.Curves[i].add(p, &legend, c); err != nil {
 			return err
 		}
 	}
@@ -191,10 +192,16 @@ func (k *Curve) pieces() []plotter.XYs {
 }
 
 // add draws the curve and names it in the legend.
-func (k *Curve) add(p *plot.Plot, legend *plot.Legend) error {
+func (k *Curve) add(p *plot.Plot, legend *plot.Legend, c *Chart) error {
 	style := draw.LineStyle{Color: okabeIto(k.Style), Width: vg.Points(1.4), Dashes: dashes(k.Style)}
+	if c.alone() {
+		style.Dashes = nil
+	}
 	if k.Bound {
 		style.Width, style.Dashes = vg.Points(0.7), []vg.Length{vg.Points(4), vg.Points(2)}
+		if c.Time {
+			style.Width, style.Dashes = vg.Points(0.6), nil // dashes of a line that goes up and down all the time are noise
+		}
 	}
 	glyph := draw.GlyphStyle{Color: okabeIto(k.Style), Radius: vg.Points(2.5), Shape: shapes(k.Style)}
 	for i, piece := range k.pieces() {
@@ -369,13 +376,18 @@ func decades(low, high, threshold float64) []float64 {
 		powers(low, high, 1)
 		return all
 	}
-	if low < -threshold {
-		powers(threshold, -low, -1)
+	from := threshold
+	if max(-low, high) > 100*threshold {
+		from *= 10 // its label would touch that of 0
+	}
+	if low < -from {
+		powers(from, -low, -1)
 	}
 	all = append(all, 0)
-	if high > threshold {
-		powers(threshold, high, 1)
+	if high > from {
+		powers(from, high, 1)
 	}
+	slices.Sort(all)
 	return all
 }
 
@@ -394,7 +406,7 @@ func steps(low, high float64, n int) []float64 {
 	}
 	var all []float64
 	for k := math.Ceil(low/step - 1e-9); k*step <= high+step*1e-9 && len(all) < 100; k++ {
-		all = append(all, k*step)
+		all = append(all, k*step+0) // no negative zero
 	}
 	return all
 }

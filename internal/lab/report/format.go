@@ -71,6 +71,11 @@ func number(n result.Number, unit string) string {
 	return format(x, unit)
 }
 
+// Number writes a figure for people, with its unit; a missing one is a dash.
+func Number(n result.Number, unit string) string {
+	return strings.ReplaceAll(number(n, unit), "\u00a0", " ")
+}
+
 // moment writes a time since the beginning.
 func moment(n result.Number) string {
 	x, ok := n.Value()

@@ -37,14 +37,14 @@ func HTML(runs []Run, o Options) ([]byte, error) {
 	if len(runs) == 0 || len(runs) > maxRuns {
 		return nil, fmt.Errorf("report: %d runs: a page shows from 1 to %d", len(runs), maxRuns)
 	}
-	return page(runs, Charts(runs), o)
+	return render(runs, Charts(runs), o)
 }
 
 // Write makes report.html and the pictures of a run in its directory, beside its result.json.
 func Write(dir string, r *result.Result, version string) error {
 	runs := []Run{{Label: r.Title, Result: r}}
 	charts := Charts(runs)
-	b, err := page(runs, charts, Options{Version: version})
+	b, err := render(runs, charts, Options{Version: version})
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ type view struct {
 	Several, HasEvents           bool
 	Verdicts                     []verdict
 	Notes                        []string
-	Properties                   table
+	Properties                   []table
 	Charts                       []figureView
 	Matrices                     []matrix
 	Runs                         []runView
@@ -118,7 +118,7 @@ type eventView struct {
 	At, Clock, Kind, Text, Class string
 }
 
-func page(runs []Run, charts []Chart, o Options) ([]byte, error) {
+func render(runs []Run, charts []Chart, o Options) ([]byte, error) {
 	text, err := files.ReadFile("page.html")
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
@@ -237,7 +237,7 @@ func bounds(r *result.Result) verdict {
 			}
 		}
 	}
-	long := fmt.Sprintf("%d properties in all", len(r.Properties))
+	long := fmt.Sprintf("%d figures in all", len(r.Properties))
 	if missing > 0 {
 		long += fmt.Sprintf(", %d of them could not be measured (the table says why)", missing)
 	}
@@ -245,7 +245,11 @@ func bounds(r *result.Result) verdict {
 	case over > 0:
 		return verdict{"bad", "✗", fmt.Sprintf("%d of %d bounds exceeded.", over, over+under), long + "."}
 	case under > 0:
-		return verdict{"good", "✓", fmt.Sprintf("All %d bounds kept.", under), long + "."}
+		short := "The bound is kept."
+		if under > 1 {
+			short = fmt.Sprintf("All %d bounds are kept.", under)
+		}
+		return verdict{"good", "✓", short, long + "."}
 	}
 	return verdict{"", "–", "Nothing to hold against a bound.", long + "."}
 }

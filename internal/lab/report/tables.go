@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/clockd/clockd/internal/lab/result"
@@ -9,8 +10,13 @@ import (
 
 // table is the table of properties.
 type table struct {
-	Head []cell
-	Rows [][]cell
+	Title string
+	// Folded: it is long, and opened on demand.
+	Folded bool
+	// Symbols: some row has one, in its first cell.
+	Symbols bool
+	Head    []cell
+	Rows    [][]cell
 }
 
 // cell is one cell of a table.
@@ -28,32 +34,80 @@ func judge(p *result.Property) int {
 	switch {
 	case !ok || !promised || p.Known == result.KnownGiven:
 		return 0
-	case value <= bound:
+	}
+	// Without truth only what is under the bound, or above it, for certain is so; the rest is not decided.
+	uncertainty, _ := p.Uncertainty.Value()
+	switch {
+	case value+uncertainty <= bound:
 		return 1
+	case value-uncertainty > bound:
+		return -1
 	}
-	// Without truth only what is above the bound for certain is above it.
-	if u, known := p.Uncertainty.Value(); known && value-u <= bound {
-		return 0
-	}
-	return -1
+	return 0
 }
 
 // row names a property across runs.
 type row struct{ symbol, name, statistic, subject string }
 
-// properties makes the table: all about one run, or one column for each of several.
-func properties(runs []Run) table {
-	if len(runs) == 1 {
-		return single(runs[0].Result)
+// wide is how many subjects have a column each; more than that have a row each, folded away.
+const wide = 8
+
+// properties makes the tables: that of the whole run (or runs), and that of single clocks or programs.
+func properties(runs []Run) []table {
+	whole, single := table{Title: ""}, table{Title: "Clock by clock"}
+	if len(runs) > 1 {
+		whole.side(runs, func(p *result.Property) bool { return p.Subject == "" }, false)
+		single.side(runs, func(p *result.Property) bool { return p.Subject != "" }, true)
+		single.Folded = len(single.Rows) > 24
+	} else {
+		r := runs[0].Result
+		whole.list(r, func(p *result.Property) bool { return p.Subject == "" }, false)
+		if subjects := subjectsOf(r); len(subjects) > 1 && len(subjects) <= wide {
+			single.pivot(r, subjects)
+		} else {
+			single.list(r, func(p *result.Property) bool { return p.Subject != "" }, len(subjects) > 1)
+			single.Folded = len(subjects) > wide
+			if len(subjects) == 1 {
+				single.Title = subjects[0]
+			}
+		}
 	}
-	t := table{Head: []cell{{}, {Text: "Property"}, {Text: "Whose"}}}
-	t.Head[0].Text = "Symbol"
+	var all []table
+	for _, t := range []table{whole, single} {
+		if len(t.Rows) > 0 {
+			t.Symbols = slices.ContainsFunc(t.Rows, func(line []cell) bool { return line[0].Symbol != "" })
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// subjectsOf are those whose properties a result has, in their order.
+func subjectsOf(r *result.Result) []string {
+	var all []string
+	for i := range r.Properties {
+		if s := r.Properties[i].Subject; s != "" && !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// side puts several runs side by side, a column each.
+func (t *table) side(runs []Run, takes func(*result.Property) bool, subject bool) {
+	t.Head = []cell{{Text: "Symbol"}, {Text: "Property"}}
+	if subject {
+		t.Head = append(t.Head, cell{Text: "Whose"})
+	}
 	var order []row
 	cells := map[row]map[int]*result.Property{}
 	for i, run := range runs {
 		t.Head = append(t.Head, cell{Text: run.Label, Number: true})
 		for j := range run.Result.Properties {
 			p := &run.Result.Properties[j]
+			if !takes(p) {
+				continue
+			}
 			key := row{p.Symbol, p.Name, p.Statistic, p.Subject}
 			if cells[key] == nil {
 				cells[key] = map[int]*result.Property{}
@@ -63,34 +117,77 @@ func properties(runs []Run) table {
 		}
 	}
 	for _, key := range order {
-		line := []cell{symbol(key.symbol), {Text: key.name, Small: key.statistic}, {Text: whose(key.subject)}}
+		line := []cell{symbol(key.symbol), {Text: key.name, Small: key.statistic}}
+		if subject {
+			line = append(line, cell{Text: key.subject})
+		}
 		for i := range runs {
-			p := cells[key][i]
-			if p == nil {
-				line = append(line, cell{Text: "–", Class: "number missing"})
-				continue
-			}
-			c := value(p)
-			if bound, ok := p.Bound.Value(); ok {
-				c.Small = strings.TrimPrefix(c.Small+"; bound "+format(bound, p.Unit), "; ")
-			}
-			line = append(line, c)
+			line = append(line, withBound(cells[key][i]))
 		}
 		t.Rows = append(t.Rows, line)
 	}
-	return t
 }
 
-func single(r *result.Result) table {
-	t := table{Head: []cell{{Text: "Symbol"}, {Text: "Property"}, {Text: "Whose"}, {Text: "Value", Number: true}, {Text: "Bound of theory", Number: true}, {Text: "Known"}}}
+// pivot gives each subject a column.
+func (t *table) pivot(r *result.Result, subjects []string) {
+	t.Head = []cell{{Text: "Symbol"}, {Text: "Property"}}
+	for _, s := range subjects {
+		t.Head = append(t.Head, cell{Text: s, Number: true})
+	}
+	var order []row
+	cells := map[row]map[string]*result.Property{}
 	for i := range r.Properties {
 		p := &r.Properties[i]
-		bound := cell{Text: number(p.Bound, p.Unit), Small: p.Formula, Class: "number"}
-		t.Rows = append(t.Rows, []cell{
-			symbol(p.Symbol), {Text: p.Name, Small: p.Statistic}, {Text: whose(p.Subject)}, value(p), bound, {Text: string(p.Known)},
-		})
+		if p.Subject == "" {
+			continue
+		}
+		key := row{p.Symbol, p.Name, p.Statistic, ""}
+		if cells[key] == nil {
+			cells[key] = map[string]*result.Property{}
+			order = append(order, key)
+		}
+		cells[key][p.Subject] = p
 	}
-	return t
+	for _, key := range order {
+		line := []cell{symbol(key.symbol), {Text: key.name, Small: key.statistic}}
+		for _, s := range subjects {
+			line = append(line, withBound(cells[key][s]))
+		}
+		t.Rows = append(t.Rows, line)
+	}
+}
+
+// withBound is a value with its bound in the same cell.
+func withBound(p *result.Property) cell {
+	if p == nil {
+		return cell{Text: "–", Class: "number missing"}
+	}
+	c := value(p)
+	if bound, ok := p.Bound.Value(); ok {
+		c.Small = strings.TrimPrefix(c.Small+"; bound "+format(bound, p.Unit), "; ")
+	}
+	return c
+}
+
+// list has a row for each property, with all that is known of it.
+func (t *table) list(r *result.Result, takes func(*result.Property) bool, subject bool) {
+	t.Head = []cell{{Text: "Symbol"}, {Text: "Property"}}
+	if subject {
+		t.Head = append(t.Head, cell{Text: "Whose"})
+	}
+	t.Head = append(t.Head, cell{Text: "Value", Number: true}, cell{Text: "Bound", Number: true}, cell{Text: "Known"})
+	for i := range r.Properties {
+		p := &r.Properties[i]
+		if !takes(p) {
+			continue
+		}
+		line := []cell{symbol(p.Symbol), {Text: p.Name, Small: p.Statistic}}
+		if subject {
+			line = append(line, cell{Text: p.Subject})
+		}
+		bound := cell{Text: number(p.Bound, p.Unit), Small: p.Formula, Class: "number"}
+		t.Rows = append(t.Rows, append(line, value(p), bound, cell{Text: string(p.Known)}))
+	}
 }
 
 // value is a property's value, with what is to be said of it.
@@ -116,13 +213,6 @@ func value(p *result.Property) cell {
 func symbol(s string) cell {
 	head, index, _ := strings.Cut(s, "_")
 	return cell{Symbol: head, Index: index}
-}
-
-func whose(subject string) string {
-	if subject == "" {
-		return "all"
-	}
-	return subject
 }
 
 // matrices are the tables of pairs.

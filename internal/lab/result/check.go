@@ -273,7 +273,7 @@ func (c *checker) rising(place string, x Column, strict bool) {
 
 func (c *checker) curve(place string, s *Curve) {
 	c.clock(place+".clock", s.Clock)
-	member(c, place+".statistic", s.Statistic, ADEV, OADEV, MDEV, TDEV, MTIE)
+	member(c, place+".statistic", s.Statistic, ADEV, OADEV, MDEV, TDEV, HDEV, MTIE, EnvelopeRate)
 	n := len(s.Tau)
 	if len(s.Values) != n || len(s.Counts) != n || len(s.Low) != len(s.High) || len(s.Low) != 0 && len(s.Low) != n {
 		c.bad(place, "the lists tau_s, value, n and, if given, low and high are not of one length")

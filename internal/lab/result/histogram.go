@@ -15,10 +15,10 @@ type Classes struct {
 }
 
 // perDecade is how many classes a factor of ten has.
-const perDecade = 20
+const perDecade = 50
 
 // widest is how many classes are given at the most: beyond that neighbours are put together.
-const widest = 120
+const widest = 200
 
 // Add counts one delay. One that is not above 0, or no number, is counted for the extremes only.
 func (c *Classes) Add(x float64) {

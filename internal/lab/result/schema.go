@@ -214,14 +214,17 @@ const (
 	OADEV Statistic = "oadev"
 	MDEV  Statistic = "mdev"
 	TDEV  Statistic = "tdev"
+	HDEV  Statistic = "hdev"
 	MTIE  Statistic = "mtie"
+	// EnvelopeRate is MTIE ÷ window: the envelope rate ρ_α that a window of that length shows.
+	EnvelopeRate Statistic = "envelope_rate"
 )
 
 // Curve is a measure of stability against the observation interval τ.
 type Curve struct {
 	Statistic Statistic `json:"statistic"`
 	Clock     string    `json:"clock"`
-	// Unit is 1 for adev, oadev and mdev, s for tdev and mtie.
+	// Unit is s for tdev and mtie, 1 for the others.
 	Unit   string `json:"unit"`
 	Tau    Column `json:"tau_s"`
 	Values Column `json:"value"`

@@ -26,8 +26,9 @@ type watched struct {
 	// error, low and high are of the present sample, not a number where there is none.
 	error, low, high float64
 	sound            bool
-	// worst is the greatest |time error| while the clock had a bound, greatest the greatest bound, since the figures began.
-	worst, greatest float64
+	// worst is the greatest |time error| while the clock had a bound, greatest the greatest bound, part the greatest ratio of the two
+	// at one instant, since the figures began.
+	worst, greatest, part float64
 }
 
 // linkKey is one direction of a link.
@@ -62,7 +63,7 @@ func (r *recorder) watch(w *sim.World) {
 		if h.Master != nil || h.Serves() {
 			continue
 		}
-		c := &watched{host: h, worst: math.NaN(), greatest: math.NaN()}
+		c := &watched{host: h, worst: math.NaN(), greatest: math.NaN(), part: math.NaN()}
 		c.track, r.err = r.dir.Track(h.Name, h.Name,
 			result.Field{Quantity: result.TimeError, Name: "time error", Unit: "s"},
 			result.Field{Quantity: result.IntervalLow, Name: "claimed: earliest", Unit: "s"},
@@ -109,12 +110,28 @@ func (c *watched) write(at float64) {
 // bound is how wrong the clock can be by its own claim.
 func (c *watched) bound() float64 { return max(c.error-c.low, c.high-c.error) }
 
+// count takes what was seen into the extremes. The claim is the edge of the interval that the error is towards: an error that is beyond
+// it makes a part above 1.
+func (c *watched) count(counted bool) {
+	if !c.sound || !counted {
+		return
+	}
+	claim := c.error - c.low
+	if c.error < 0 {
+		claim = c.high - c.error
+	}
+	c.worst, c.greatest = greater(math.Abs(c.error), c.worst), greater(c.bound(), c.greatest)
+	if claim > 0 {
+		c.part = greater(math.Abs(c.error)/claim, c.part)
+	}
+}
+
 // greater is max, but anything is more than nothing.
 func greater(a, b float64) float64 {
-	if a >= b {
-		return a
+	if a != a || a < b {
+		return b
 	}
-	return b
+	return a
 }
 
 // sampled looks at all clocks.
@@ -123,9 +140,7 @@ func (r *recorder) sampled() {
 	for _, c := range r.clients {
 		c.look(r.world)
 		c.write(at)
-		if c.sound && at >= r.from {
-			c.worst, c.greatest = greater(c.worst, math.Abs(c.error)), greater(c.greatest, c.bound())
-		}
+		c.count(at >= r.from)
 	}
 	if r.together != nil {
 		r.compare(at)
@@ -176,6 +191,7 @@ func (r *recorder) found(c *watched, v sim.Violation) {
 	if v.Side != "sample" {
 		c.look(r.world)
 		c.write(v.At)
+		c.count(v.At >= r.from)
 	}
 }
 

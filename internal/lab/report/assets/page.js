@@ -12,13 +12,15 @@ const dashes = [[], [9, 4], [2, 3], [10, 3, 2, 3]];
 let printing = false;
 const isDark = () => !printing && (root.dataset.theme ? root.dataset.theme === 'dark' : darkQuery.matches);
 const colour = style => (isDark() ? dark : light)[style % light.length];
-const dash = c => c.bound ? [4, 3] : dashes[c.style % dashes.length];
+// Dashes tell measured curves apart; those of a bound that goes up and down all the time would be noise.
+const dash = (c, chart) => c.bound ? (chart.time ? [] : [4, 3]) : chart.curves.filter(k => !k.bound).length < 2 ? [] : dashes[c.style % dashes.length];
+const pale = hex => hex + 'b0';
 const faded = hex => hex + (isDark() ? '38' : '2b');
 
 const prefixes = [[1, ''], [1e-3, 'm'], [1e-6, 'µ'], [1e-9, 'n'], [1e-12, 'p']];
 const plain = (x, n) => {
   const a = Math.abs(x);
-  return a !== 0 && (a < 1e-3 || a >= 1e6) ? x.toExponential(Math.max(n - 1, 0)) : String(+x.toPrecision(n));
+  return a !== 0 && (a < 1e-3 || a >= 1e6) ? (+x.toPrecision(n)).toExponential() : String(+x.toPrecision(n));
 };
 function figure(x, unit, n = 4) {
   if (x == null) return '';
@@ -62,9 +64,10 @@ function decades(low, high, threshold, n) {
       }
     }
   } else {
-    if (low < -threshold) powers(threshold, -low, -1, n / 2);
+    const from = Math.max(-low, high) > 100 * threshold ? 10 * threshold : threshold;
+    if (low < -from) powers(from, -low, -1, n / 2);
     if (low <= 0 && high >= 0) all.push(0);
-    if (high > threshold) powers(threshold, high, 1, n / 2);
+    if (high > from) powers(from, high, 1, n / 2);
     if (all.length < 3) return steps(low, high, n);
   }
   return all.map(round).sort((a, b) => a - b);
@@ -87,6 +90,11 @@ function join(curves) {
     const y = new Array(all.length).fill(undefined);
     let last = NaN, n = 0;
     c.x.forEach((x, i) => { n = x === last ? n + 1 : 0; last = x; y[place.get(x) + n] = c.y[i]; });
+    // A gap reaches from the value before it to the value after it.
+    for (let i = 0; i < y.length; i++) if (y[i] === null) {
+      for (let j = i - 1; j >= 0 && y[j] === undefined; j--) y[j] = null;
+      while (i + 1 < y.length && y[i + 1] == null) y[++i] = null;
+    }
     return y;
   })];
 }
@@ -144,7 +152,7 @@ class Picture {
       const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
       path.setAttribute('d', 'M1 5H25'); path.setAttribute('fill', 'none');
       path.setAttribute('stroke-width', c.bound ? '1.5' : '3');
-      path.setAttribute('stroke-dasharray', dash(c).join(' '));
+      path.setAttribute('stroke-dasharray', dash(c, this.chart).join(' '));
       line.append(path);
       const name = document.createElement('span'); name.textContent = c.name;
       const value = document.createElement('output');
@@ -179,14 +187,14 @@ class Picture {
     const c = this.chart, axis = { stroke: css('--quiet'), font: '12px system-ui, sans-serif', labelFont: '12px system-ui, sans-serif',
       grid: { stroke: css('--grid'), width: 1 }, ticks: { stroke: css('--line'), width: 1, size: 5 } };
     const series = c.curves.map((k, i) => {
-      const s = { label: k.name, stroke: colour(k.style), width: k.bound ? 1 : 1.75, dash: dash(k), show: this.shown[i], spanGaps: false,
+      const s = { label: k.name, stroke: k.bound ? pale(colour(k.style)) : colour(k.style), width: k.bound ? 1 : 1.75, dash: dash(k, c), show: this.shown[i], spanGaps: false,
         points: { show: k.shape === 'points' || k.shape === 'both' || k.x.length < 3, size: k.shape === 'points' ? 6 : 5, fill: colour(k.style) } };
       if (k.shape === 'points') s.paths = () => null;
       if (k.shape === 'steps') { s.paths = uPlot.paths.stepped({ align: 1 }); s.points.show = false; s.fill = faded(colour(k.style)); s.width = 1.25; }
       return s;
     });
     return {
-      width: this.width(), height: this.height(), legend: { show: false }, padding: [10, 14, 0, 0],
+      width: this.width(), height: this.height(), legend: { show: false }, padding: [10, 24, 0, 0],
       cursor: { drag: { x: true, y: false, setScale: true }, focus: { prox: 24 }, points: { size: 7 } },
       scales: {
         x: { time: false, distr: c.x.scale === 'log' ? 3 : 1, range: (u, a, b) => this.rangeX(a, b) },
@@ -196,7 +204,7 @@ class Picture {
       bands: c.bands.map(b => ({ series: [b.high + 1, b.low + 1], fill: faded(colour(c.curves[b.high].style)) })),
       axes: [
         { ...axis, label: c.x.label, labelSize: 20, size: 34, splits: (u, i, a, b) => this.splitsX(a, b),
-          values: (u, s) => this.valuesX(s), filter: (u, s) => s },
+          values: (u, s) => this.valuesX(s, u.scales.x), filter: (u, s) => s },
         { ...axis, label: c.y.label, labelSize: 20, size: (u, v) => Math.max(44, ...(v || []).map(t => 14 + 6.6 * String(t || '').length)),
           splits: (u, i, a, b) => splitsOf(this.y, a, b, this.height() / 45), values: (u, s) => s.map(v => v === 0 ? '0' : figure(v, c.y.unit)), filter: (u, s) => s },
       ],
@@ -227,10 +235,10 @@ class Picture {
     const [unit] = clockUnit(b - a);
     return steps(a / unit, b / unit, n).map(x => x * unit);
   }
-  valuesX(s) {
+  valuesX(s, scale) {
     if (!this.chart.time) return s.map(v => figure(v, this.chart.x.unit));
-    const [unit, name] = clockUnit((s[s.length - 1] - s[0]) * 1.2);
-    return s.map(v => plain(v / unit, 8) + ' ' + name);
+    const [unit, name] = clockUnit(scale.max - scale.min);
+    return s.map(v => plain(v / unit, 6) + ' ' + name);
   }
   // Events are lines behind the curves, 0 is true time.
   marks(u) {
@@ -244,6 +252,7 @@ class Picture {
     }
     ctx.globalAlpha = 1;
     let free = -Infinity;
+    const crowd = this.chart.marks.filter(m => m.kind !== 'violation').length > 30;
     ctx.font = 11 * ratio + 'px system-ui, sans-serif'; ctx.textBaseline = 'top';
     for (const m of this.chart.marks) {
       if (m.kind === 'violation') continue;
@@ -252,8 +261,10 @@ class Picture {
       const strong = m.kind === 'fault' || m.kind === 'finding';
       ctx.strokeStyle = ctx.fillStyle = css(strong ? '--fault' : '--mark');
       ctx.lineWidth = ratio; ctx.setLineDash(m.kind === 'status' ? [2 * ratio, 3 * ratio] : m.kind === 'repair' ? [6 * ratio, 4 * ratio] : []);
+      ctx.globalAlpha = crowd ? 0.4 : 1;
       ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
-      const text = String(m.number), wide = ctx.measureText(text).width + 6 * ratio;
+      ctx.globalAlpha = 1;
+      const text = String(m.number), wide = ctx.measureText(text).width + 16 * ratio;
       if (x + 3 * ratio > free) { ctx.fillText(text, x + 3 * ratio, bbox.top + 2 * ratio); free = x + wide; }
     }
     ctx.restore();
@@ -263,13 +274,19 @@ class Picture {
     ctx.save();
     ctx.beginPath(); ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height); ctx.clip();
     ctx.strokeStyle = ctx.fillStyle = css('--bad'); ctx.lineWidth = 1.5 * ratio;
+    const columns = new Set(), s = 6 * ratio, y = bbox.top + bbox.height;
+    let last = -Infinity;
     for (const m of this.chart.marks) {
       if (m.kind !== 'violation') continue;
-      const x = u.valToPos(m.at, 'x', true), s = 6 * ratio, y = bbox.top + bbox.height;
-      ctx.beginPath(); ctx.moveTo(x, y - 2 * s); ctx.lineTo(x - s, y); ctx.lineTo(x + s, y); ctx.closePath(); ctx.fill();
-      ctx.globalAlpha = 0.35;
-      ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, y); ctx.stroke();
+      const x = Math.round(u.valToPos(m.at, 'x', true));
+      if (x < bbox.left - s || x > bbox.left + bbox.width + s || columns.has(x)) continue;
+      columns.add(x);
+      ctx.globalAlpha = 0.3;
+      ctx.fillRect(x - ratio / 2, bbox.top, ratio, bbox.height);
       ctx.globalAlpha = 1;
+      if (x - last < s) continue;
+      last = x;
+      ctx.beginPath(); ctx.moveTo(x, y - 2 * s); ctx.lineTo(x - s, y); ctx.lineTo(x + s, y); ctx.closePath(); ctx.fill();
     }
     ctx.restore();
   }
