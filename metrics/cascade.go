@@ -1,5 +1,7 @@
 package metrics
 
+import "slices"
+
 // cascade brackets the largest extent within windows of 1, 2, 4, 8 … entries of a series, in memory that grows with the logarithm of
 // its length. Level 0 sees the entries; each entry of level l+1 is the extent of two of level l. Windows of up to 2^top entries are
 // followed at level 0, one entry at a time, and longer ones where they are 2^top entries long.
@@ -88,18 +90,41 @@ func (c *cascade) note(octave int, l *cascadeLevel, j int, exact bool) {
 	}
 }
 
-// cut says that what comes has nothing to do with what was: no window reaches across.
-func (c *cascade) cut() {
+// cut says that what comes has nothing to do with what was, up to the tail: no window reaches across.
+func (c *cascade) cut(tail extent) {
+	c.found = c.brackets(tail)
 	for _, l := range c.levels {
 		*l = cascadeLevel{sliding: newSliding(c.top)}
 	}
 }
 
-// octave returns what is known of windows of 2^k entries, not ok if none was long enough.
-func (c *cascade) octave(k int) (bracket, bool) {
-	if k >= len(c.found) {
-		return bracket{}, false
+// brackets returns what is known of windows of 1, 2, 4 … entries, up to the very end: tail is the extent of an entry that is not over
+// yet, or nothing. Blocks of a level that are not whole count as if they were: there is no more in them.
+func (c *cascade) brackets(tail extent) []bracket {
+	out := slices.Clone(c.found)
+	for number, l := range c.levels {
+		if number > 0 {
+			c.touch(&out[c.top+number], l, c.top, tail)
+		} else if !c.points {
+			for j := range c.top + 1 {
+				c.touch(&out[j], l, j, tail)
+			}
+		}
+		if l.half {
+			if !l.pendingComplete {
+				break
+			}
+			tail = l.pending.with(tail)
+		}
 	}
-	f := c.found[k]
-	return f, f.windows+f.excluded > 0
+	return out
+}
+
+// touch looks at the windows that reach from the last 2^j entries into the tail.
+func (c *cascade) touch(f *bracket, l *cascadeLevel, j int, tail extent) {
+	if l.run < 1<<j || c.points && tail == nothing() {
+		return
+	}
+	f.high = max(f.high, l.sliding.window(j).with(tail).length())
+	f.windows = max(f.windows, 1)
 }

@@ -31,13 +31,13 @@ func newEnvelope(cellSeconds float64, cellsPerWindow int) *envelope {
 // cut says that the clock stepped, or that it was not there: no window reaches across.
 func (v *envelope) cut() {
 	if v.started {
-		v.cascade.cut()
+		v.cascade.cut(v.present)
 		v.started = false
 	}
 }
 
 // piece takes the error from a to b, in seconds, where it goes from x to y in a straight line. It begins where the last one ended,
-// unless there was a cut. The last cell counts once it is over.
+// unless there was a cut.
 func (v *envelope) piece(a, b, x, y float64) {
 	if !v.started {
 		v.started, v.start, v.number, v.present = true, a, 0, nothing()
@@ -67,9 +67,12 @@ type EnvelopePoint struct {
 // curve returns the points for which there was a whole window.
 func (v *envelope) curve() []EnvelopePoint {
 	var out []EnvelopePoint
-	for k := range v.cascade.found {
-		f, ok := v.cascade.octave(k)
-		if !ok || f.windows == 0 {
+	tail := nothing()
+	if v.started {
+		tail = v.present
+	}
+	for k, f := range v.cascade.brackets(tail) {
+		if f.windows == 0 {
 			break
 		}
 		w := math.Ldexp(v.cell, k)

@@ -17,7 +17,8 @@ type StabilityPoint struct {
 	TDEVSeconds Figure `json:"tdev_s"`
 	HDEV        Figure `json:"hdev"`
 	// MTIESeconds is the largest difference within a complete window of τ: exact where Stride is 1, else no less than it, and that
-	// of some window which is longer by one stride at most. MTIEAtLeastSeconds was certainly reached within τ, in a window that
+	// of some window which is longer by less than one stride; a window then counts as complete if the blocks of Stride samples that it
+	// touches are. MTIEAtLeastSeconds was certainly reached within τ, in a window that
 	// need not be complete.
 	MTIESeconds        Figure `json:"mtie_s"`
 	MTIEAtLeastSeconds Figure `json:"mtie_at_least_s"`
@@ -239,6 +240,7 @@ func (s *Stability) Result() StabilityResult {
 		Tau0Seconds: s.tau0, Samples: s.samples, Missing: s.missing, MaxTimeErrorSeconds: known(s.greatest, s.samples),
 		RMSTimeErrorSeconds: known(math.Sqrt(s.squares/float64(s.samples)), s.samples), Points: []StabilityPoint{},
 	}
+	ranges := s.ranges.brackets(nothing())
 	for k, o := range s.octaves {
 		if o.second.count+o.second.excluded == 0 {
 			break
@@ -251,7 +253,7 @@ func (s *Stability) Result() StabilityResult {
 		p.MDEV = deviationOf(o.averages.squares, o.averages.count, 2, tau*math.Ldexp(1, min(k, s.top)))
 		p.TDEVSeconds = timeDeviation(p.MDEV, tau)
 		p.ExcludedADEV, p.ExcludedMDEV, p.ExcludedHDEV = o.second.excluded, o.noAverage, o.third.excluded
-		if f, ok := s.ranges.octave(k); ok {
+		if f := ranges[k]; f.windows+f.excluded > 0 {
 			p.MTIESeconds, p.MTIEAtLeastSeconds = known(f.high, f.windows), known(f.low, f.windows+f.excluded)
 			p.ExcludedMTIE = f.excluded
 		}

@@ -74,7 +74,7 @@ func TestStabilityAgreesWithTheDefinitions(t *testing.T) {
 			if stride == 1 {
 				same(t, "MTIE "+what, p.MTIESeconds, value, n, 0)
 			} else if p.ExcludedMTIE == 0 && p.MTIESeconds.Known {
-				checkBracket(t, what, seen, p)
+				checkBracket(t, what, x, p)
 			}
 		}
 		want := 0
