@@ -124,7 +124,7 @@ func slowADEV(x []float64, tau0 float64, m, stride int) (value float64, n int) {
 	sum := 0.0
 	for k := 0; k < len(x); k += stride {
 		if k+2*m < len(x) && finite(x[k]) && finite(x[k+m]) && finite(x[k+2*m]) {
-			sum += math.Pow(x[k+2*m]-2*x[k+m]+x[k], 2)
+			sum += square(x[k+2*m] - 2*x[k+m] + x[k])
 			n++
 		}
 	}
@@ -136,7 +136,7 @@ func slowHDEV(x []float64, tau0 float64, m, stride int) (value float64, n int) {
 	sum := 0.0
 	for k := 0; k < len(x); k += stride {
 		if k+3*m < len(x) && finite(x[k]) && finite(x[k+m]) && finite(x[k+2*m]) && finite(x[k+3*m]) {
-			sum += math.Pow(x[k+3*m]-3*x[k+2*m]+3*x[k+m]-x[k], 2)
+			sum += square(x[k+3*m] - 3*x[k+2*m] + 3*x[k+m] - x[k])
 			n++
 		}
 	}

@@ -456,11 +456,9 @@ func checkEnvelope(t *testing.T, got []EnvelopePoint, at, x []float64, before []
 		if length >= p.WindowSeconds {
 			want = slowContinuousMTIE(at, x, p.WindowSeconds)
 		}
-		atLeast := want
+		atLeast := max(want, reached)
 		if i < len(before) {
 			want, atLeast = max(want, before[i].MTIEAtLeastSeconds.Value), max(want, before[i].MTIESeconds.Value)
-		} else {
-			atLeast = max(want, reached)
 		}
 		if !p.MTIESeconds.Known || p.MTIESeconds.Value < want-1e-12 || p.MTIEAtLeastSeconds.Value > atLeast+1e-12 && length >= p.WindowSeconds {
 			t.Fatalf("MTIE(%g) is %g, not in %g … %g", p.WindowSeconds, want, p.MTIEAtLeastSeconds.Value, p.MTIESeconds.Value)

@@ -7,13 +7,13 @@ import (
 
 // PhysicalGranularity measures g from readings of a counter. The zero value has seen none.
 type PhysicalGranularity struct {
-	last              hw.Ticks
-	started           bool
-	smallest, most    uint64
-	steps, unchanged  uint64
-	backwards         uint64
-	cost              float64 // ticks per reading
-	costs, resolution uint64
+	last             hw.Ticks
+	started          bool
+	smallest, most   uint64
+	steps, unchanged uint64
+	backwards        uint64
+	cost             float64 // ticks per reading
+	costs            uint64
 }
 
 // Add takes the next of successive readings.
