@@ -117,6 +117,13 @@ const (
 	RoundLate
 	GroupForming
 
+	// Figures that are missing from a table of measurements.
+	FigureNotMeasured
+	FigureNotApplicable
+	FigureTooFew
+	FigureUndefined
+	FigureNoTruth
+
 	// Count is the number of codes: the length of an array that counts them.
 	Count
 )
@@ -206,6 +213,12 @@ var table = [Count]entry{
 	TooManyLiars:         {"too_many_liars", "more peers than may be faulty are proved to be wrong, or this host's own clock is"},
 	RoundLate:            {"round_late", "the round was missed: the host was busy, paused or suspended"},
 	GroupForming:         {"group_forming", "the group has not agreed on a time yet"},
+
+	FigureNotMeasured:   {"figure_not_measured", "this run did not measure it"},
+	FigureNotApplicable: {"figure_not_applicable", "there is no such thing in this setting"},
+	FigureTooFew:        {"figure_too_few", "there were too few observations to say"},
+	FigureUndefined:     {"figure_undefined", "it has no value: a clock jumped or stood still"},
+	FigureNoTruth:       {"figure_no_truth", "it is measured against true time, which is not known here"},
 
 	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
 	RequestUnauthenticated: {"request_unauthenticated", "the request has no MAC, and its sender must have one"},
