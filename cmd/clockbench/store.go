@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -30,7 +31,7 @@ func runName(s loaded, seed uint64) string { return fmt.Sprintf("%s-%d", s.Name,
 func newStore(a *app, o *simOptions, scenarios []loaded, seeds []uint64) (*store, error) {
 	s := &store{app: a, places: map[string]*result.Directory{}}
 	if o.out == "" || strings.HasSuffix(o.out, ".json") {
-		return s, nil
+		return s, tryFile(o.out)
 	}
 	s.dir = o.out
 	for _, x := range scenarios {
@@ -48,6 +49,18 @@ func newStore(a *app, o *simOptions, scenarios []loaded, seeds []uint64) (*store
 		}
 	}
 	return s, nil
+}
+
+// tryFile makes sure, before any work is done, that a file can be written where it is to be.
+func tryFile(name string) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".clockbench-*")
+	if err != nil {
+		return fmt.Errorf("the results cannot be stored: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // run runs a scenario once, and writes what is to be seen of it if that is wanted.

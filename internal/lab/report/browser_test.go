@@ -196,7 +196,9 @@ func TestInTheBrowser(t *testing.T) {
 // use hides a curve, zooms, and looks at values.
 func (b *browser) use() {
 	b.t.Helper()
-	look := func(id string) string { return eval[string](b, fmt.Sprintf("document.querySelector('#%s canvas').toDataURL()", id)) }
+	look := func(id string) string {
+		return eval[string](b, fmt.Sprintf("document.querySelector('#%s canvas').toDataURL()", id))
+	}
 	before, other, apart := look("interval-1"), look("interval-2"), look("adev")
 	b.run(chromedp.ScrollIntoView("#interval-1", chromedp.ByQuery), chromedp.Focus("#interval-1 .plot", chromedp.ByQuery), chromedp.KeyEvent("+"))
 	b.differ("+ zooms", before, func() string { return look("interval-1") })

@@ -135,6 +135,11 @@ func render(runs []Run, charts []Chart, o Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	licence, err := asset("assets/uplot/LICENSE")
+	if err != nil {
+		return nil, err
+	}
+	script = "/* uPlot\n" + licence + "*/\n" + script
 	v := view{
 		Style: template.CSS(style), Script: template.JS(script), Version: o.Version, Title: o.Title, Several: len(runs) > 1, Data: charts,
 		Properties: properties(runs), Matrices: matrices(runs),

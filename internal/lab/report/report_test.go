@@ -34,7 +34,7 @@ func TestEverythingIsOnThePage(t *testing.T) {
 		"1 of 123\u202f456 intervals were wrong", "<var>π<sub>v</sub></var>", "4ε + Γ", "no message was broadcast in this run", "1 of 7 bounds exceeded",
 		`data-chart="time-error"`, `data-chart="interval-1"`, `data-chart="precision"`, `data-chart="adev"`, `data-chart="mdev"`, `data-chart="tdev"`,
 		`data-chart="mtie"`, `data-chart="histogram"`, `data-chart="rounds"`, `data-chart="plot-1-1"`, "cut off from the others", "clockbench rerun result.json",
-		"clockbench live --hosts 4 --for 300s", "Linux 6.18", "Seed 1", "The scenario’s file", "10.0.0.2:123", "series/all.csv", "MIT licence",
+		"clockbench live --hosts 4 --for 300s", "Linux 6.18", "Seed 1", "The scenario’s file", "10.0.0.2:123", "series/all.csv", "MIT licence", "Permission is hereby granted, free of charge",
 	} {
 		if !strings.Contains(unescape.Replace(page), want) {
 			t.Errorf("%q is not on the page", want)

@@ -145,7 +145,7 @@ func TestNoExtremeIsLost(t *testing.T) {
 		n := 1 + random.IntN(20000)
 		d := &Decimator{}
 		at, low, high, gaps := 0.0, math.Inf(1), math.Inf(-1), 0
-		var times, values []float64
+		var times []float64
 		for i := range n {
 			if i > 0 {
 				at += float64(random.IntN(3)) * math.Pow(10, float64(random.IntN(5)))
@@ -157,7 +157,7 @@ func TestNoExtremeIsLost(t *testing.T) {
 			} else {
 				low, high = min(low, v), max(high, v)
 			}
-			times, values = append(times, at), append(values, v)
+			times = append(times, at)
 			if !d.Add(at, v) {
 				t.Fatalf("%g is refused", at)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/clockd/clockd/internal/lab/result"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/sim"
+	"github.com/clockd/clockd/metrics"
 )
 
 // What is written down at the most of what may happen without end.
@@ -18,6 +19,9 @@ const (
 	maxEvents     = 5000
 	maxViolations = 1000
 )
+
+// irregular is when the samples begin to be evenly spaced: the simulation looks more closely at the beginning.
+const irregular = 10
 
 // watched is a client.
 type watched struct {
@@ -29,6 +33,8 @@ type watched struct {
 	// worst is the greatest |time error| while the clock had a bound, greatest the greatest bound, part the greatest ratio of the two
 	// at one instant, since the figures began.
 	worst, greatest, part float64
+	// stability takes the time error at every regular sample.
+	stability *metrics.Stability
 }
 
 // linkKey is one direction of a link.
@@ -70,6 +76,9 @@ func (r *recorder) watch(w *sim.World) {
 			result.Field{Quantity: result.IntervalHigh, Name: "claimed: latest", Unit: "s"},
 			result.Field{Quantity: result.ClaimedBound, Name: "claimed bound", Unit: "s"})
 		if r.err != nil {
+			return
+		}
+		if c.stability, r.err = metrics.NewStability(float64(r.request.Scenario.Sample), 0); r.err != nil {
 			return
 		}
 		h.Checker.Found = func(v sim.Violation) { r.found(c, v) }
@@ -141,6 +150,9 @@ func (r *recorder) sampled() {
 		c.look(r.world)
 		c.write(at)
 		c.count(at >= r.from)
+		if at >= max(r.from, irregular) {
+			c.stability.Add(c.error)
+		}
 	}
 	if r.together != nil {
 		r.compare(at)
@@ -166,10 +178,10 @@ func (r *recorder) compare(at float64) {
 		}
 	}
 	nothing := math.NaN()
-	switch {
-	case n == 0:
+	switch n {
+	case 0:
 		r.together.Add(at, nothing, nothing, nothing, nothing)
-	case n == 1:
+	case 1:
 		r.together.Add(at, nothing, nothing, worst, bounds[0])
 	default:
 		r.together.Add(at, last-first, bounds[0]+bounds[1], worst, bounds[0])
@@ -274,6 +286,9 @@ func (r *recorder) result(figures []sim.Result, complete bool) *result.Result {
 	out.Events = r.allEvents()
 	out.Histograms = r.histograms()
 	out.Properties = r.properties(figures)
+	for _, c := range r.clients {
+		out.AddStability(c.stability.Result().Points, c.host.Name)
+	}
 	return out
 }
 
