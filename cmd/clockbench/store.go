@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/clockd/clockd/internal/cli"
 	lab "github.com/clockd/clockd/internal/lab/report"
 	"github.com/clockd/clockd/internal/lab/result"
 	"github.com/clockd/clockd/internal/lab/simrun"
@@ -23,6 +24,9 @@ type store struct {
 	order  []string
 }
 
+// maxStored is how many runs one call may write down: each has a directory open.
+const maxStored = 500
+
 // maxCompared is how many runs the page beside them compares.
 const maxCompared = 12
 
@@ -32,6 +36,9 @@ func newStore(a *app, o *simOptions, scenarios []loaded, seeds []uint64) (*store
 	s := &store{app: a, places: map[string]*result.Directory{}}
 	if o.out == "" || strings.HasSuffix(o.out, ".json") {
 		return s, tryFile(o.out)
+	}
+	if n := len(scenarios) * len(seeds); n > maxStored {
+		return nil, cli.UsageError(fmt.Errorf("%d runs are more than the %d that --out DIR writes down: give fewer seeds, or a file ending in .json", n, maxStored))
 	}
 	s.dir = o.out
 	for _, x := range scenarios {

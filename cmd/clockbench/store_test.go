@@ -34,8 +34,19 @@ func TestOneRun(t *testing.T) {
 	if code != cli.Error || !strings.Contains(errors, "holds a result already") || out != "" {
 		t.Errorf("code %d, %s", code, errors)
 	}
+	stale := []string{"series/old.csv", "figures/old.svg", ".clockbench-123", "series/.clockbench-4"}
+	for _, name := range stale {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if code, _, errors := run(t, "sim", scenario, "--seeds", "7", "--out", dir, "--force"); code != cli.OK {
 		t.Error(errors)
+	}
+	for _, name := range stale {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			t.Errorf("%s of the run before is still there", name)
+		}
 	}
 	code, out, errors = run(t, "rerun", filepath.Join(dir, "result.json"))
 	if code != cli.OK || !strings.Contains(out, "result.json: the same") || !strings.Contains(out, "series/client.csv: the same") {

@@ -260,6 +260,7 @@ func (b *browser) paper() {
 	if shown := eval[string](b, "getComputedStyle(document.querySelector('.control')).display"); shown != "none" {
 		b.t.Errorf("a button is printed: %s", shown)
 	}
+	b.picture("report-print.png")
 	b.run(emulation.SetEmulatedMedia().WithMedia(""))
 }
 

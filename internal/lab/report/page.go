@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"html/template"
 	"math"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,6 +53,18 @@ func Write(dir string, r *result.Result, version string) error {
 	figures, err := Figures(charts)
 	if err != nil {
 		return err
+	}
+	// Pictures of a run before, which this one has not.
+	for _, kind := range []string{"svg", "png"} {
+		old, err := filepath.Glob(filepath.Join(dir, "figures", "*."+kind))
+		if err != nil {
+			continue // the directory's name is a pattern: the old ones stay
+		}
+		for _, name := range old {
+			if !slices.ContainsFunc(figures, func(f Figure) bool { return f.Name == filepath.Base(name) }) {
+				_ = os.Remove(name)
+			}
+		}
 	}
 	for _, f := range figures {
 		if err := result.WriteFile(filepath.Join(dir, "figures", f.Name), f.Data); err != nil {
@@ -250,8 +264,8 @@ func bounds(r *result.Result) verdict {
 	case over > 0:
 		return verdict{"bad", "✗", fmt.Sprintf("%d of %d bounds exceeded.", over, over+under), long + "."}
 	case under > 0:
-		short := "The bound is kept."
-		if under > 1 {
+		short := map[int]string{1: "The bound is kept.", 2: "Both bounds are kept."}[under]
+		if short == "" {
 			short = fmt.Sprintf("All %d bounds are kept.", under)
 		}
 		return verdict{"good", "✓", short, long + "."}

@@ -23,6 +23,8 @@ type Directory struct {
 	lock   *os.File
 	tracks []*Track
 	names  map[string]bool
+	// replace: what a run before left is taken away when this one is written.
+	replace bool
 }
 
 // PrepareOptions say how a directory is to be prepared.
@@ -55,7 +57,30 @@ func Prepare(dir string, o PrepareOptions) (*Directory, error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("%s holds a result already: choose another directory with --out, or say --force to replace it", dir)
 	}
-	return &Directory{path: dir, lock: lock, names: map[string]bool{}}, nil
+	d := &Directory{path: dir, lock: lock, names: map[string]bool{}, replace: o.Replace}
+	// Halves of files that a run left which was killed: nobody else writes here now.
+	for _, pattern := range []string{".clockbench-*", "series/.clockbench-*"} {
+		d.remove(pattern, func(string) bool { return true })
+	}
+	return d, nil
+}
+
+// remove takes files away. What cannot be removed stays, and harms nobody.
+func (d *Directory) remove(pattern string, which func(name string) bool) {
+	files, err := filepath.Glob(filepath.Join(escape(d.path), pattern))
+	if err != nil {
+		return
+	}
+	for _, f := range files {
+		if which(filepath.Base(f)) {
+			_ = os.Remove(f)
+		}
+	}
+}
+
+// escape keeps a directory's name from being a pattern.
+func escape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // writable makes a file and takes it away again, in the directory and in that of the series.
@@ -114,7 +139,13 @@ func (d *Directory) Write(r *Result) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	return errors.Join(append(errs, d.WriteFile(FileName, b))...)
+	if err := errors.Join(append(errs, d.WriteFile(FileName, b))...); err != nil {
+		return err
+	}
+	if d.replace {
+		d.remove("series/*.csv", func(name string) bool { return !d.names[strings.ToLower(strings.TrimSuffix(name, ".csv"))] })
+	}
+	return nil
 }
 
 // Close gives the directory free again, and takes away what was never written.

@@ -11,6 +11,7 @@ import (
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/sim"
 	"github.com/clockd/clockd/metrics"
+	"github.com/clockd/clockd/virtualclock"
 )
 
 // What is written down at the most of what may happen without end.
@@ -106,7 +107,8 @@ func (c *watched) look(w *sim.World) {
 	if k.Steady.Period != 0 {
 		c.error = k.Time(now).Seconds(truth)
 	}
-	if i := k.Interval(now); i.Status.Sound() {
+	// The interval of a group without masters says nothing of true time.
+	if i := k.Interval(now); i.Status.Sound() && k.Kind != virtualclock.Internal {
 		c.low, c.high, c.sound = i.Earliest.Seconds(truth), i.Latest.Seconds(truth), true
 	}
 }

@@ -230,7 +230,7 @@ class Picture {
     return [this.chart.zero || a < 0 || a - d >= 0 ? a - d : 0, b + d];
   }
   splitsX(a, b) {
-    const n = this.width() / 95;
+    const n = Math.max(this.width() / 95, 4);
     if (!this.chart.time) return splitsOf(this.chart.x, a, b, n);
     const [unit] = clockUnit(b - a);
     return steps(a / unit, b / unit, n).map(x => x * unit);
