@@ -194,7 +194,11 @@ func (c *PacketConn) open(local, remote netip.AddrPort, opts *StampOptions) erro
 	c.startStamps(opts)
 	if remote.IsValid() {
 		if err := socketCall(unix.SYS_CONNECT, c.fd, remote, c.ipv6, &c.zones); err != nil {
-			return fmt.Errorf("hw: connect %v: %w", remote, err)
+			var errno unix.Errno
+			if errors.As(err, &errno) {
+				err = &NetworkError{Operation: "connect", Errno: errno} // no route, for instance: the network's word already
+			}
+			return fmt.Errorf("%w (to %v)", err, remote)
 		}
 		c.connected, c.remote = true, remote
 	}

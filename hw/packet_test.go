@@ -260,7 +260,7 @@ func TestExchanges(t *testing.T) {
 				}
 				p := newPair(t, dialPacket(t, server.LocalAddr(), opts), server)
 				receive, transmit := p.run(10000, netip.AddrPort{})
-				if receive < 0.9 || transmit < 0.9 {
+				if receive < 0.5 || transmit < 0.5 {
 					t.Errorf("kernel stamps on %.1f %% of the arrivals and %.1f %% of the departures", receive*100, transmit*100)
 				}
 			})

@@ -18,7 +18,7 @@ var ErrWouldBlock = errors.New("hw: nothing to read now")
 // NetworkError is an error of one packet or of one system call. If Transient is true it came from the network (an ICMP message
 // about an earlier datagram, no route, a filter) and the socket goes on; else the socket or its use is broken.
 type NetworkError struct {
-	// Operation is what failed: send, receive, or icmp for an entry of the error queue.
+	// Operation is what failed: connect, send, receive, or icmp for an entry of the error queue.
 	Operation string
 	Errno     unix.Errno
 }

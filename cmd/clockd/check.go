@@ -78,6 +78,12 @@ func describe(c *config.Config) string {
 	case len(c.Source) == 1:
 		what = "follows one source"
 	}
+	switch peers := fmt.Sprintf("agrees with %d peers", len(c.Peer)); {
+	case len(c.Peer) > 0 && len(c.Source) > 0:
+		what += ", " + peers
+	case len(c.Peer) > 0:
+		what = peers
+	}
 	if c.Server == nil {
 		return what + ", serves nobody"
 	}

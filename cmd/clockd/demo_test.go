@@ -51,8 +51,38 @@ func TestDemoForScripts(t *testing.T) {
 	}
 }
 
+// TestDemoOfAGroupForScripts: with the defaults that a person gets. On a busy machine the group may not agree in time; no claim may fail.
+func TestDemoOfAGroupForScripts(t *testing.T) {
+	testkit.NoLeaks(t)
+	a, stdout, stderr := demoApp()
+	if code := execute(context.Background(), a, []string{"demo", "--mode", "internal", "--liars", "1", "--for", "4s", "--json"}); code != cli.OK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(stdout.String()), "\n")
+	var last struct {
+		Mode            string
+		PrecisionBoundS float64 `json:"precision_bound_s"`
+		Violations      uint64  `json:"bound_violations"`
+		Hosts           []any
+		Group           struct {
+			Liars, Faults int
+			Lies          []struct{ Adversary string }
+		}
+	}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
+		t.Fatal(err)
+	}
+	if g := last.Group; last.Mode != "internal" || len(last.Hosts) != 4 || last.Violations != 0 || g.Liars != 1 || g.Faults != 1 || len(g.Lies) != 1 ||
+		g.Lies[0].Adversary != "two-faced" || !(last.PrecisionBoundS > 0 && last.PrecisionBoundS < 1e-3) {
+		t.Errorf("%s", lines[len(lines)-1])
+	}
+}
+
 func TestDemoRefusesWhatCannotBe(t *testing.T) {
-	for _, args := range [][]string{{"--hosts", "0"}, {"--hosts", "1000"}, {"--poll", "1ns"}, {"--poll", "0"}, {"--for", "-1s"}, {"--for", "soon"}, {"more"}} {
+	for _, args := range [][]string{{"--hosts", "0"}, {"--hosts", "1000"}, {"--poll", "1ns"}, {"--poll", "0"}, {"--for", "-1s"}, {"--for", "soon"}, {"more"},
+		{"--mode", "magic"}, {"--mode", "internal", "--hosts", "4", "--liars", "4"}, {"--mode", "internal", "--hosts", "3", "--liars", "1"}, {"--liars", "1"},
+		{"--mode", "hybrid", "--liars", "1", "--adversary", "nobody"}, {"--mode", "internal", "--hosts", "0"}, {"--mode", "internal", "--period", "0"},
+		{"--mode", "hybrid", "--false-masters", "3"}, {"--mode", "internal", "--false-masters", "1"}} {
 		a, stdout, stderr := demoApp()
 		if code := execute(context.Background(), a, append([]string{"demo"}, args...)); code != cli.Usage || stdout.Len() > 0 || stderr.Len() == 0 {
 			t.Errorf("%v: exit code %d, output %q, error %q", args, code, stdout, stderr)

@@ -234,7 +234,7 @@ func (d *daemon) openServer() error {
 	if _, err := rand.Read(seed[:]); err != nil {
 		return fmt.Errorf("daemon: the system gives no secret seed: %w", err)
 	}
-	s, err := newServer(d.config.Server, d.secrets, d.counter, d.stampOptions(), seed)
+	s, err := newServer(d.config.Server, d.secrets, d.counter, d.stampOptions(), seed, d.options.Lie)
 	if err != nil {
 		return err
 	}
@@ -341,6 +341,9 @@ func (d *daemon) begin() error {
 	}
 	now := d.now()
 	realtime := virtualclock.Unix(cross.Realtime, 0).AddSeconds(d.seconds(now.Sub(cross.At)))
+	if d.options.Realtime != nil {
+		realtime = d.options.Realtime(now)
+	}
 	d.handleAt(now, node.Event{Kind: node.EventStart, Realtime: realtime})
 	return nil
 }

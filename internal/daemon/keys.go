@@ -16,8 +16,9 @@ type secrets struct {
 	// clients are the keys under which the server answers.
 	clients []*keys.Key
 	// peers are the keys with which peers are asked, in their order; asking those under which they are answered, which clients has
-	// too.
+	// too. identities are the peers'.
 	peers, asking []*keys.Key
+	identities    []keys.PublicKey
 }
 
 // CheckKeys reads the key files of a configuration and reports whether all that it names is there and good.

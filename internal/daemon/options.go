@@ -11,6 +11,9 @@ import (
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/keys"
+	"github.com/clockd/clockd/internal/peerwire"
+	"github.com/clockd/clockd/virtualclock"
 )
 
 // Options is all that a daemon is told.
@@ -40,6 +43,14 @@ type Options struct {
 	Started func(served []netip.AddrPort)
 	// Lookup resolves names; nil: the system's resolver.
 	Lookup lookupFunc
+
+	// What follows is for demonstrations and tests only, and nil in every real daemon: no configuration can ask for it.
+
+	// Lie makes this host a liar among its peers: it may alter what the peer with that public key is about to be told, or take its
+	// time; false: there is no answer at all. It is called by the one goroutine that answers.
+	Lie func(to keys.PublicKey, a *peerwire.Answer) bool
+	// Realtime is what the host's wall clock reads at reading now of its counter, in the place of the system's: where its clock begins.
+	Realtime func(now hw.Ticks) virtualclock.Time
 }
 
 // withDefaults fills in what was left out.

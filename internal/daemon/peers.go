@@ -34,6 +34,7 @@ func (s *secrets) loadPeers(c *config.Config, identity *keys.Identity) error {
 			return fmt.Errorf("peer[%d]: %w", i, err)
 		}
 		s.peers, s.asking, s.clients = append(s.peers, ask), append(s.asking, answer), append(s.clients, answer)
+		s.identities = append(s.identities, public)
 	}
 	return nil
 }
@@ -107,17 +108,18 @@ func (s *server) AnswerPeers(x peerwire.Stamper) {
 	s.mu.Unlock()
 }
 
-// extend returns the responder's hook, which answers requests under one of these keys.
-func (s *server) extend(asking []*keys.Key) func(ntp.Authenticator, []byte, []byte) bool {
-	if len(asking) == 0 {
+// extend returns the responder's hook, which answers requests under one of the peers' keys.
+func (s *server) extend(locks *secrets) func(ntp.Authenticator, []byte, []byte) bool {
+	if len(locks.asking) == 0 {
 		return nil
 	}
-	known := map[ntp.Authenticator]bool{}
-	for _, k := range asking {
-		known[k] = true
+	known := map[ntp.Authenticator]keys.PublicKey{}
+	for i, k := range locks.asking {
+		known[k] = locks.identities[i]
 	}
 	return func(key ntp.Authenticator, request, answer []byte) bool {
-		if !known[key] || !peerwire.IsRequest(request) {
+		peer, ok := known[key]
+		if !ok || !peerwire.IsRequest(request) {
 			return false
 		}
 		s.mu.Lock()
@@ -127,6 +129,10 @@ func (s *server) extend(asking []*keys.Key) func(ntp.Authenticator, []byte, []by
 			return false
 		}
 		a := x.Answer(s.arrival, s.counter.Read())
+		if s.lie != nil && !s.lie(peer, &a) {
+			s.silent = true
+			return false
+		}
 		a.Append(answer[:0])
 		return true
 	}

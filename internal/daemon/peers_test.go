@@ -7,13 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
 	"github.com/clockd/clockd/internal/keys"
+	"github.com/clockd/clockd/internal/peerwire"
 	"github.com/clockd/clockd/internal/testkit"
+	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -179,5 +183,65 @@ func TestGroupIsReplayed(t *testing.T) {
 	result, err := eventlog.Replay(f)
 	if err != nil || result.Difference != nil || result.Events < 10 {
 		t.Errorf("%v; after %d events: %v", err, result.Events, result.Difference)
+	}
+}
+
+// TestALiarIsAltered: what a daemon with Options.Lie tells each of its peers is what Lie makes of it, and the others find it out; a peer
+// that is to get no answer gets none; and Realtime is where the clocks begin.
+func TestALiarIsAltered(t *testing.T) {
+	c := newCrowd(t, 4)
+	var lied [4]atomic.Uint64
+	number := map[keys.PublicKey]int{}
+	for i, p := range c.publics {
+		number[p] = i
+	}
+	const ahead = 3 * time.Hour
+	begin := virtualclock.FromTime(time.Now().Add(ahead))
+	var all []*running
+	for i := range 4 {
+		o := Options{Config: parse(t, c.dirs[i], c.document(i, c.publics)), Counter: skewed(t, float64(30*i-40)),
+			Realtime: func(hw.Ticks) virtualclock.Time { return begin }}
+		if i == 3 {
+			o.Lie = func(to keys.PublicKey, a *peerwire.Answer) bool {
+				i, ok := number[to]
+				if !ok || i == 3 {
+					t.Errorf("a lie is told to %v, who is no peer", to)
+					return true
+				}
+				lied[i].Add(1)
+				a.State.Current.Base = a.State.Current.Base.AddSeconds(1)
+				a.State.Previous.Base = a.State.Previous.Base.AddSeconds(1)
+				return i != 0
+			}
+		}
+		all = append(all, launch(t, o))
+	}
+	for _, r := range all[:3] {
+		r.reach(virtualclock.Synchronised)
+	}
+	verdict := func(i int) reason.Code {
+		for _, p := range group(t, all[i]).Peers {
+			if p.Name == "h4" {
+				return p.Reason
+			}
+		}
+		return reason.OK
+	}
+	testkit.WaitFor(t, patience20, "the liar to be found out", func() bool {
+		return verdict(0) == reason.PeerSilent && verdict(1) == reason.PeerOutlier && verdict(2) == reason.PeerOutlier
+	})
+	for i := range 3 {
+		if lied[i].Load() == 0 {
+			t.Errorf("h%d was told no lie", i+1)
+		}
+	}
+	for _, p := range group(t, all[0]).Peers {
+		if p.Name == "h4" && p.Received > 0 {
+			t.Errorf("h1 took %d answers from the liar, which gave it none", p.Received)
+		}
+	}
+	s := all[0].status()
+	if off := time.Until(time.Unix(0, *s.TimeNS)) - ahead; off < -time.Minute || off > time.Minute {
+		t.Errorf("the clocks are %v from where they were to begin", off)
 	}
 }

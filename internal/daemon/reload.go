@@ -47,7 +47,8 @@ func (d *daemon) load() (*config.Config, *secrets, error) {
 		return nil, nil, errors.New("a running clock does not turn from the reference into a follower, or back: restart clockd for that")
 	}
 	locks, err := loadSecrets(c)
-	return c, locks, err
+	own := *c // keepFixed writes to it, and what Load returned may be in somebody else's hands
+	return &own, locks, err
 }
 
 // apply puts a configuration into force.

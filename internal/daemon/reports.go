@@ -72,7 +72,11 @@ func (r *reporter) Report(p *node.Report, name string) {
 
 func (r *reporter) write(level slog.Level, p *node.Report, name string, suppressed uint64) {
 	attrs := make([]slog.Attr, 0, 6)
-	if name != "" {
+	switch {
+	case name == "":
+	case p.Topic == "peer":
+		attrs = append(attrs, slog.String("peer", name))
+	default:
 		attrs = append(attrs, slog.String("source", name))
 	}
 	if p.Topic == "clock" {
@@ -104,6 +108,12 @@ func reportLevel(p *node.Report) slog.Level {
 	case "source":
 		if p.Reason == reason.OK || p.Reason == reason.SourceWaiting {
 			return slog.LevelInfo
+		}
+		return slog.LevelWarn
+	case "peer":
+		switch p.Reason {
+		case reason.OK, reason.PeerJoining, reason.PeerRestarted, reason.PeerRound:
+			return slog.LevelInfo // of members that come
 		}
 		return slog.LevelWarn
 	case "config":

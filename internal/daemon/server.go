@@ -23,9 +23,12 @@ import (
 type server struct {
 	pump    *pump
 	counter hw.Counter
-	// responder, request and answer belong to the goroutine.
+	// lie is Options.Lie.
+	lie func(to keys.PublicKey, a *peerwire.Answer) bool
+	// What follows belongs to the goroutine. silent: the request that is being answered gets no answer.
 	responder *roundtrip.Responder
 	arrival   hw.Stamp // of the request that is being answered
+	silent    bool
 	request   [packetRoom]byte
 	answer    [packetRoom]byte
 
@@ -49,16 +52,17 @@ type server struct {
 }
 
 // newServer makes a server that listens nowhere yet.
-func newServer(c *config.Server, locks *secrets, counter hw.Counter, stamps hw.StampOptions, seed [32]byte) (*server, error) {
+func newServer(c *config.Server, locks *secrets, counter hw.Counter, stamps hw.StampOptions, seed [32]byte,
+	lie func(keys.PublicKey, *peerwire.Answer) bool) (*server, error) {
 	resolution, err := hw.MeasureResolution(counter)
 	if err != nil {
 		return nil, fmt.Errorf("daemon: %w", err)
 	}
 	// What is said of the precision covers the tick that a reading stands for.
 	tick := float64(max(resolution.Granularity, 1)) / counter.Frequency().Hertz
-	s := &server{counter: counter, stamps: stamps}
+	s := &server{counter: counter, stamps: stamps, lie: lie}
 	responder, err := roundtrip.NewResponder(roundtrip.ResponderConfig{
-		Keys: keys.NewRing(locks.clients...), Require: config.Prefixes(c.Require), Extend: s.extend(locks.asking),
+		Keys: keys.NewRing(locks.clients...), Require: config.Prefixes(c.Require), Extend: s.extend(locks),
 		Allow: config.Prefixes(c.Allow), Deny: config.Prefixes(c.Deny), RatePerSecond: c.Rate, Burst: c.Burst,
 		Interleaved: c.Interleaved, Hertz: counter.Frequency().Hertz, Precision: int8(math.Ceil(math.Log2(tick))), Seed: seed,
 	})
@@ -206,9 +210,9 @@ func (s *server) reply(l *link, d *hw.Datagram) (code reason.Code, sent bool) {
 	if !published {
 		said = nil
 	}
-	s.arrival = d.Stamp
+	s.arrival, s.silent = d.Stamp, false
 	reply, token, code := s.responder.Respond(s.request[:d.N], d.From, d.Stamp, s.counter.Read(), &k, said, s.answer[:0])
-	if reply == nil {
+	if reply == nil || s.silent {
 		return code, false
 	}
 	id, stamp, err := l.conn.Send(reply, d.From, d.To)

@@ -10,8 +10,8 @@ import (
 	"github.com/clockd/clockd/hw"
 )
 
-// ErrViolated says that a clock was further from true time than it claimed.
-var ErrViolated = errors.New("a clock was further from true time than it claimed")
+// ErrViolated says that a clock was further from true time, or from another clock, than it claimed.
+var ErrViolated = errors.New("a clock was further from true time, or from another correct clock, than it claimed")
 
 // The samples are from leastPause to leastPause + dither apart, so that they keep no step with the polls.
 const (
@@ -20,10 +20,10 @@ const (
 )
 
 // Run plays a network on this machine, until ctx ends or for Options.For, and shows it. The Summary is nil if it could not begin.
-// The error wraps ErrViolated if a claim was violated; then, and if a daemon failed, the daemons' logs are kept, and the Summary
+// The error wraps ErrViolated if a claim was violated, unless there were more liars than can be borne (Summary.Void); then, and if a daemon failed, the daemons' logs are kept, and the Summary
 // or the error says where.
 func Run(ctx context.Context, o Options) (summary *Summary, err error) {
-	o = o.withDefaults()
+	o = o.WithDefaults()
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
@@ -46,11 +46,12 @@ func Run(ctx context.Context, o Options) (summary *Summary, err error) {
 		return nil, r.failed(err, keep)
 	}
 	outcome := r.play(ctx)
-	summary = r.observer.summary(r.start, &r.options)
-	if keep = summary.BoundViolations > 0 || errors.Is(outcome, errDaemon); keep {
+	summary = r.summary()
+	violated := summary.BoundViolations > 0 && !summary.void()
+	if keep = violated || errors.Is(outcome, errDaemon); keep {
 		summary.Logs = r.fleet.logPath()
 	}
-	if summary.BoundViolations > 0 {
+	if violated {
 		err = ErrViolated
 	}
 	// An output that has failed before is not tried again.
@@ -75,6 +76,8 @@ type run struct {
 	fleet    *fleet
 	observer *observer
 	picture  picture
+	// survey is what the daemons of a group say of themselves, nil without one.
+	survey *survey
 }
 
 // failed adds to an error where the logs are.
@@ -85,13 +88,38 @@ func (r *run) failed(err error, keep bool) error {
 	return fmt.Errorf("%w; the daemons' logs are in %s", err, r.fleet.logPath())
 }
 
-// play observes until ctx ends, the time is over, a daemon fails, or nobody can see it any more.
-func (r *run) play(ctx context.Context) error {
+// observe makes the observer.
+func (r *run) observe() error {
 	var subjects []subject
 	for _, h := range r.fleet.hosts {
-		subjects = append(subjects, subject{h.name, h.page, h.skewed})
+		subjects = append(subjects, subject{h.name, h.page, h.skewed, h.liar != nil})
 	}
-	r.observer = newObserver(r.base, r.fleet.master.page, subjects)
+	var truth clock
+	if page := r.fleet.truth(); page != nil {
+		truth = page
+	}
+	r.observer = newObserver(r.base, truth, subjects)
+	if r.fleet.crowd == nil {
+		return nil
+	}
+	promised, err := r.fleet.crowd.promised()
+	if err != nil {
+		return err
+	}
+	period := int64(r.options.Period.Seconds() * r.base.Frequency().Hertz)
+	r.observer.group = newGroupWatch(promised, r.options.Mode == ModeInternal, period, len(subjects))
+	return nil
+}
+
+// play observes until ctx ends, the time is over, a daemon fails, or nobody can see it any more.
+func (r *run) play(ctx context.Context) error {
+	if err := r.observe(); err != nil {
+		return err
+	}
+	if r.fleet.crowd != nil {
+		r.survey = newSurvey(ctx, r.fleet.hosts)
+		defer r.survey.close()
+	}
 	if err := r.picture.begin(); err != nil {
 		return err
 	}
@@ -122,7 +150,11 @@ func (r *run) play(ctx context.Context) error {
 
 // report shows the second that has just ended, and begins the next.
 func (r *run) report() error {
-	second, sofar := r.observer.second(r.start), r.observer.summary(r.start, &r.options)
-	r.observer.tally.newSecond()
+	if r.survey != nil {
+		r.survey.take()
+		r.observer.group.formed = r.observer.group.formed || r.survey.formed()
+	}
+	second, sofar := r.second(), r.summary()
+	r.observer.newSecond()
 	return r.picture.second(second, sofar)
 }

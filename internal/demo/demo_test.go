@@ -236,7 +236,7 @@ func smallFleet(t *testing.T) *fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := newFleet(Options{Hosts: 1, Out: &bytes.Buffer{}}.withDefaults(), counter)
+	f, err := newFleet(Options{Hosts: 1, Out: &bytes.Buffer{}}.WithDefaults(), counter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestReadersOfThePageSeeTheSameCounter(t *testing.T) {
 			t.Fatalf("at %d the page's counter reads %d and the host's %d", c, a, b)
 		}
 	}
-	if k, _ := f.master.page.Coefficients(); k.Status != virtualclock.Synchronised {
+	if k, _ := f.truth().Coefficients(); k.Status != virtualclock.Synchronised {
 		t.Errorf("the master's clock is %v", k.Status)
 	}
 }

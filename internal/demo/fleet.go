@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/clockd/clockd/hw"
@@ -16,9 +17,10 @@ import (
 	"github.com/clockd/clockd/virtualclock"
 )
 
-// host is one daemon: the master or one that follows it.
+// host is one daemon: a master or one of the hosts whose clocks are held together.
 type host struct {
-	name string
+	name   string
+	master bool
 	// skewed is the host's counter, nil for the master, which has the true one.
 	skewed  *hw.Skewed
 	counter hw.Counter
@@ -26,6 +28,10 @@ type host struct {
 	// address is where it answers NTP requests.
 	address netip.AddrPort
 	page    *virtualclock.Reader
+	// realtime is where its clock begins, nil for the wall clock's time.
+	realtime func(now hw.Ticks) virtualclock.Time
+	// liar is nil for an honest host.
+	liar *liar
 }
 
 // fleet is all daemons, and the directory that they live in.
@@ -38,9 +44,12 @@ type fleet struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	// ended takes the reason of each daemon that ends before it is told to.
-	ended  chan error
-	master *host
-	hosts  []*host
+	ended chan error
+	// masters are the true ones, of which the first is true time by definition, and then the false ones.
+	masters []*host
+	hosts   []*host
+	// crowd is nil unless the hosts are a group.
+	crowd *crowd
 }
 
 // logName is the file in the fleet's directory that all daemons log to.
@@ -58,34 +67,85 @@ func newFleet(o Options, base hw.Counter) (*fleet, error) {
 	}
 	return &fleet{
 		options: o, base: base, dir: dir, logFile: logFile, log: slog.New(slog.NewTextHandler(logFile, nil)),
-		stop: func() {}, ended: make(chan error, o.Hosts+1),
+		stop: func() {}, ended: make(chan error, o.Hosts+o.masters()),
 	}, nil
 }
 
-// start starts the master, and then the hosts, and returns when all of their pages can be read. The daemons run until close.
+// truth is the page of the master that is right by definition, nil without masters.
+func (f *fleet) truth() *virtualclock.Reader {
+	if len(f.masters) == 0 {
+		return nil
+	}
+	return f.masters[0].page
+}
+
+// start starts the masters, and then the hosts, and returns when all of their pages can be read. The daemons run until close.
 func (f *fleet) start(ctx context.Context) error {
 	// Not ctx itself: when that ends, the observer has its last look first.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f.stop = stop
-	f.master = &host{name: "master", counter: f.base, config: f.config("master")}
-	f.master.config.Local = &config.Local{Stratum: 1}
-	if err := f.launch(ctx, running, f.master); err != nil {
-		return err
-	}
-	for i := range f.options.Hosts {
-		h, err := f.newHost(i)
-		if err != nil {
+	for i := range f.options.masters() {
+		if err := f.launch(ctx, running, f.newMaster(i)); err != nil {
 			return err
 		}
+	}
+	hosts, err := f.newHosts()
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
 		if err := f.launch(ctx, running, h); err != nil {
 			return err
 		}
-		f.hosts = append(f.hosts, h)
 	}
 	return nil
 }
 
-// newHost makes a host with a wrong oscillator that follows the master.
+// newMaster makes a master, which has the true counter. All but the first begin where the first is, or a little beside it.
+func (f *fleet) newMaster(i int) *host {
+	h := &host{name: "master", counter: f.base, config: f.config(masterName(&f.options, i)), master: true}
+	h.name = masterName(&f.options, i)
+	h.config.Local = &config.Local{Stratum: 1}
+	if i > 0 {
+		shift := 0.0
+		if i >= f.options.masters()-f.options.FalseMasters {
+			shift = falseBy
+		}
+		h.realtime = func(now hw.Ticks) virtualclock.Time {
+			k, _ := f.truth().Coefficients()
+			return k.Time(now).AddSeconds(shift)
+		}
+	}
+	return h
+}
+
+// masterName is master, or master1 and so on.
+func masterName(o *Options, i int) string {
+	if o.masters() == 1 {
+		return "master"
+	}
+	return fmt.Sprintf("master%d", i+1)
+}
+
+// newHosts makes all hosts.
+func (f *fleet) newHosts() ([]*host, error) {
+	var hosts []*host
+	for i := range f.options.Hosts {
+		h, err := f.newHost(i)
+		if err != nil {
+			return nil, err
+		}
+		hosts = append(hosts, h)
+	}
+	if !f.options.Group() {
+		return hosts, nil
+	}
+	var err error
+	f.crowd, err = newCrowd(f, hosts)
+	return hosts, err
+}
+
+// newHost makes a host with a wrong oscillator that follows the masters.
 func (f *fleet) newHost(i int) (*host, error) {
 	h := &host{name: fmt.Sprintf("host%d", i+1)}
 	skew := f.options.oscillator(i)
@@ -97,12 +157,15 @@ func (f *fleet) newHost(i int) (*host, error) {
 	}
 	h.counter, h.config = h.skewed, f.config(h.name)
 	h.config.Counter.DriftBound = config.Ratio(f.options.driftBound)
-	poll, master := config.Duration(f.options.Poll), f.options.through(f.master.address)
-	h.config.Source = []config.Source{{
-		Address: config.Address{Host: master.Addr().String(), Port: master.Port()},
-		Poll:    poll, Burst: 4, BurstSpacing: min(poll, config.Duration(firstRequests)),
-		Timeout: config.Duration(answerWithin), Interleaved: true, MaxError: config.Duration(answerWithin),
-	}}
+	poll := config.Duration(f.options.Poll)
+	for _, m := range f.masters {
+		master := f.options.through(m.address)
+		h.config.Source = append(h.config.Source, config.Source{
+			Address: config.Address{Host: master.Addr().String(), Port: master.Port()},
+			Poll:    poll, Burst: 4, BurstSpacing: min(poll, config.Duration(firstRequests)),
+			Timeout: config.Duration(answerWithin), Interleaved: true, MaxError: config.Duration(answerWithin),
+		})
+	}
 	return h, nil
 }
 
@@ -119,18 +182,27 @@ func (f *fleet) config(name string) *config.Config {
 	return c
 }
 
-// launch starts a daemon and waits until its page can be read.
+// launch starts a daemon, which is one of the fleet from then on, and waits until its page can be read.
 func (f *fleet) launch(ctx, running context.Context, h *host) error {
+	if h.master {
+		f.masters = append(f.masters, h)
+	} else {
+		f.hosts = append(f.hosts, h)
+	}
+	f.crowd.release(h)
 	started := make(chan []netip.AddrPort, 1)
 	failed := make(chan error, 1)
 	o := daemon.Options{
-		Config: h.config, Version: f.options.Version, Log: f.log.With("host", h.name), Counter: h.counter,
+		Config: h.config, Version: f.options.Version, Log: f.log.With("host", h.name), Counter: h.counter, Realtime: h.realtime,
 		Started: func(served []netip.AddrPort) {
 			select {
 			case started <- served:
 			default: // it started anew after a disruption
 			}
 		},
+	}
+	if h.liar != nil {
+		o.Lie = h.liar.answer
 	}
 	f.running.Go(func() {
 		err := daemon.Run(running, o)
@@ -160,6 +232,7 @@ func (f *fleet) launch(ctx, running context.Context, h *host) error {
 		return fmt.Errorf("demo: %w", err)
 	}
 	h.page = page
+	f.crowd.see(h)
 	return nil
 }
 
@@ -168,8 +241,9 @@ func (f *fleet) close(keep bool) error {
 	f.stop()
 	f.running.Wait()
 	var errs []error
-	for _, h := range append([]*host{f.master}, f.hosts...) {
-		if h != nil && h.page != nil {
+	f.crowd.close()
+	for _, h := range slices.Concat(f.masters, f.hosts) {
+		if h.page != nil {
 			errs = append(errs, h.page.Close())
 		}
 	}

@@ -19,6 +19,8 @@ type subject struct {
 	clock clock
 	// counter is the host's image of the true counter.
 	counter *hw.Skewed
+	// liar: what it claims is nobody's business.
+	liar bool
 }
 
 // publication is what a host publishes at some time.
@@ -31,10 +33,14 @@ type publication struct {
 type look struct {
 	status virtualclock.Status
 	sound  bool
-	// time is the virtual clock, error its distance from true time (positive: ahead) in seconds, bound what is claimed of it.
+	// internal: the claim is on the peers' clocks; there is no error.
+	internal bool
+	// time is the virtual clock, interval what is claimed with it, error its distance from true time (positive: ahead) in seconds,
+	// bound its distance to the claim's far edge.
 	time         virtualclock.Time
+	interval     virtualclock.Interval
 	error, bound float64
-	// held: true time was in the claimed interval, and the error within the bound.
+	// held: true time was in the claimed interval, and the error within the bound. An internal claim has no part in it.
 	held bool
 	// excess is by how much true time was outside, in seconds, not positive if it was inside.
 	excess float64
@@ -44,9 +50,12 @@ type look struct {
 
 // observer sees the true counter.
 type observer struct {
-	base     hw.Counter
+	base hw.Counter
+	// truth is nil where nobody keeps true time.
 	truth    clock
 	subjects []subject
+	// group is nil unless the subjects are one.
+	group *groupWatch
 	// read is when the last sample was taken, on the true counter; reference is what the master published then; published and
 	// looks belong to the subjects.
 	read      hw.Ticks
@@ -79,8 +88,11 @@ func (o *observer) sample() bool {
 			continue
 		}
 		last := len(o.subjects)
-		if !o.again[last].Status.Sound() {
+		if o.truth != nil && !o.again[last].Status.Sound() {
 			return false
+		}
+		if o.group != nil {
+			o.breakpoints(t)
 		}
 		o.read, o.reference = t, o.again[last].Coefficients
 		for i := range o.subjects {
@@ -88,7 +100,10 @@ func (o *observer) sample() bool {
 			o.published[i] = o.again[i]
 			o.looks[i] = o.lookAt(i, t)
 		}
-		o.tally.add(t, o.looks)
+		o.tally.add(t, o.looks, o.group == nil || o.group.formed)
+		if o.group != nil {
+			o.checkPairs(o.looks, -1)
+		}
 		return true
 	}
 	return false
@@ -99,8 +114,10 @@ func (o *observer) publications(into []publication) {
 	for i := range o.subjects {
 		into[i].Coefficients, into[i].why = o.subjects[i].clock.Coefficients()
 	}
-	last := len(o.subjects)
-	into[last].Coefficients, into[last].why = o.truth.Coefficients()
+	if o.truth != nil {
+		last := len(o.subjects)
+		into[last].Coefficients, into[last].why = o.truth.Coefficients()
+	}
 }
 
 // settled reports whether nobody published between two looks. A daemon that was interrupted while it published is at it still.
@@ -115,9 +132,13 @@ func settled(a, b []publication) bool {
 
 // lookAt evaluates host i's last publication when the true counter reads t.
 func (o *observer) lookAt(i int, t hw.Ticks) look {
-	s, k := &o.subjects[i], &o.published[i].Coefficients
-	c := s.counter.At(t)
-	return lookAt(k, c, o.reference.Time(t), s.counter.Frequency().Hertz*(1+s.counter.FrequencyErrorAt(t)))
+	return o.lookAs(i, &o.published[i].Coefficients, t)
+}
+
+// lookAs evaluates what host i publishes, published or has yet to, when the true counter reads t.
+func (o *observer) lookAs(i int, k *virtualclock.Coefficients, t hw.Ticks) look {
+	s := &o.subjects[i]
+	return lookAt(k, s.counter.At(t), o.reference.Time(t), s.counter.Frequency().Hertz*(1+s.counter.FrequencyErrorAt(t)))
 }
 
 // lookAt evaluates coefficients at reading c, when true time is truth. hertz is how many ticks the host's counter really counts
@@ -128,10 +149,15 @@ func lookAt(k *virtualclock.Coefficients, c hw.Ticks, truth virtualclock.Time, h
 	if !l.sound {
 		return l
 	}
-	l.time = k.Time(c)
-	l.error, l.bound = l.time.Seconds(truth), interval.Bound(l.time)
-	l.held = interval.Contains(truth) && math.Abs(l.error) <= l.bound
-	l.excess = outside(interval, truth)
+	l.time, l.interval = k.Time(c), interval
+	l.bound = interval.Bound(l.time)
+	if l.internal = k.Kind == virtualclock.Internal; l.internal {
+		l.held = true
+	} else {
+		l.error = l.time.Seconds(truth)
+		l.held = interval.Contains(truth) && math.Abs(l.error) <= l.bound
+		l.excess = outside(interval, truth)
+	}
 	line := &k.Steady
 	if c.Before(k.SlewEnd) {
 		line = &k.Slew
@@ -144,12 +170,15 @@ func lookAt(k *virtualclock.Coefficients, c hw.Ticks, truth virtualclock.Time, h
 // are largest before a correction. Both are at the reading where a new publication begins, which the samples never hit.
 func (o *observer) edges(i int, next *publication) {
 	before := &o.published[i]
+	if o.subjects[i].liar {
+		return
+	}
 	if *before == *next || !next.Status.Sound() || before.At == next.At {
 		return
 	}
 	truth := o.reference.Time(o.subjects[i].counter.Inverse(next.At))
 	for _, k := range []*publication{before, next} {
-		if interval := k.Interval(next.At); interval.Sound() && !interval.Contains(truth) {
+		if interval := k.Interval(next.At); k.Kind == virtualclock.External && interval.Sound() && !interval.Contains(truth) {
 			o.tally.violated(i, outside(interval, truth))
 		}
 	}
@@ -170,4 +199,12 @@ func (o *observer) leftAlone(i int, start hw.Ticks) float64 {
 	c := o.subjects[i].counter
 	counted, passed := c.At(o.read).Sub(c.At(start)), o.read.Sub(start)
 	return float64(counted-passed) / c.Frequency().Hertz
+}
+
+// newSecond forgets the figures of the last second.
+func (o *observer) newSecond() {
+	o.tally.newSecond()
+	if o.group != nil {
+		o.group.second = extreme{}
+	}
 }

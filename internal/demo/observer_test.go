@@ -44,7 +44,7 @@ func newWorld(t *testing.T, ppm ...float64) *world {
 		}
 		l := virtualclock.NewLocal(s)
 		w.hosts, w.clock = append(w.hosts, s), append(w.clock, l)
-		subjects = append(subjects, subject{[]string{"a", "b", "c"}[i], l, s})
+		subjects = append(subjects, subject{[]string{"a", "b", "c", "d"}[i], l, s, false})
 	}
 	w.observer = newObserver(w.base, w.truth, subjects)
 	return w

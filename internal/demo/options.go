@@ -6,9 +6,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/sim/adversary"
 )
 
 // Defaults and limits of Options.
@@ -27,10 +29,44 @@ const (
 	answerWithin  = time.Second
 )
 
+// The modes: how the hosts' clocks are held together.
+const (
+	// ModeExternal: the hosts follow a master.
+	ModeExternal = "external"
+	// ModeInternal: they agree among themselves.
+	ModeInternal = "internal"
+	// ModeHybrid: they agree, and masters pull the agreed clock to UTC.
+	ModeHybrid = "hybrid"
+)
+
+// What groups are like.
+const (
+	DefaultGroupHosts = 4
+	DefaultAdversary  = "two-faced"
+	DefaultPeriod     = 200 * time.Millisecond
+	minPeriod         = 50 * time.Millisecond
+	maxPeriod         = 10 * time.Second
+	// hybridMasters is how many masters a hybrid has: with three, each host bears a false one.
+	hybridMasters = 3
+	falseBorne    = 1
+	// leastLiedTo is the smallest group that bears a liar.
+	leastLiedTo = 4
+)
+
 // Options is what a demonstration is told.
 type Options struct {
-	// Hosts is the number of hosts besides the master, 1 to MaxHosts; 0: DefaultHosts.
+	// Mode is one of the modes; "": ModeExternal.
+	Mode string
+	// Hosts is the number of hosts besides the masters, up to MaxHosts; 0: DefaultHosts, in a group DefaultGroupHosts.
 	Hosts int
+	// Liars is how many of the hosts of a group lie to the others, Adversary how: the name of a behaviour, or several between
+	// commas for the liars in turn; "": DefaultAdversary.
+	Liars     int
+	Adversary string
+	// FalseMasters is how many of a hybrid's masters are wrong.
+	FalseMasters int
+	// Period is the time from one agreement to the next, 50 ms to 10 s; 0: DefaultPeriod, longer for many hosts.
+	Period time.Duration
 	// For is how long it runs; 0: until the context ends.
 	For time.Duration
 	// Poll is how often each host asks the master, 20 ms to 10 s; 0: DefaultPoll.
@@ -48,9 +84,10 @@ type Options struct {
 
 	// oscillator and driftBound, if set, replace the usual ones; through gives another address at which the hosts find the
 	// master: for tests.
-	oscillator func(i int) hw.Skew
-	driftBound float64
-	through    func(master netip.AddrPort) netip.AddrPort
+	oscillator   func(i int) hw.Skew
+	driftBound   float64
+	readingError time.Duration
+	through      func(master netip.AddrPort) netip.AddrPort
 }
 
 // Screen is a terminal.
@@ -74,16 +111,48 @@ const (
 	originStep = 1000
 )
 
-// withDefaults fills in what was left out.
-func (o Options) withDefaults() Options {
+// Group reports whether the hosts are peers of each other.
+func (o *Options) Group() bool { return o.Mode == ModeInternal || o.Mode == ModeHybrid }
+
+// masters is how many there are.
+func (o *Options) masters() int {
+	switch o.Mode {
+	case ModeInternal:
+		return 0
+	case ModeHybrid:
+		return hybridMasters
+	}
+	return 1
+}
+
+// adversaries are the names of the liars' behaviours.
+func (o *Options) adversaries() []string { return strings.Split(o.Adversary, ",") }
+
+// WithDefaults fills in what was left out.
+func (o Options) WithDefaults() Options {
+	if o.Mode == "" {
+		o.Mode = ModeExternal
+	}
 	if o.Hosts == 0 {
 		o.Hosts = DefaultHosts
+		if o.Group() {
+			o.Hosts = DefaultGroupHosts
+		}
+	}
+	if o.Adversary == "" && o.Liars > 0 {
+		o.Adversary = DefaultAdversary
+	}
+	if o.Period == 0 && o.Group() {
+		o.Period = defaultPeriod(o.Hosts)
 	}
 	if o.Poll == 0 {
 		o.Poll = DefaultPoll
 	}
 	if o.driftBound == 0 {
 		o.driftBound = usualDriftBound
+	}
+	if o.readingError == 0 {
+		o.readingError = usualReadingError
 	}
 	if o.through == nil {
 		o.through = func(master netip.AddrPort) netip.AddrPort { return master }
@@ -94,8 +163,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// exchangesPerSecond is how many a group may make: what two ordinary CPUs bear with room to spare.
+const exchangesPerSecond = 1500
+
+// defaultPeriod is such that n hosts, each of which asks every other pollsPerPeriod times in a period, are not too busy.
+func defaultPeriod(n int) time.Duration {
+	least := time.Duration(pollsPerPeriod*n*(n-1)) * time.Second / exchangesPerSecond
+	return max(DefaultPeriod, least.Round(10*time.Millisecond))
+}
+
 // Check complains of options that cannot be. It takes a 0 for what it says, not for a default.
 func (o Options) Check() error {
+	if err := o.checkGroup(); err != nil {
+		return err
+	}
 	switch {
 	case o.Hosts < 1 || o.Hosts > MaxHosts:
 		return fmt.Errorf("demo: %d hosts cannot be played; ask for 1 to %d", o.Hosts, MaxHosts)
@@ -105,6 +186,44 @@ func (o Options) Check() error {
 		return fmt.Errorf("demo: it cannot run for %v; ask for a positive time, or leave it out to run until Ctrl-C", o.For)
 	case o.Out == nil:
 		return errors.New("demo: Options.Out must be set")
+	}
+	return nil
+}
+
+// checkGroup complains of what cannot be of a group, or without one.
+func (o *Options) checkGroup() error {
+	switch o.Mode {
+	case ModeExternal:
+		if o.Liars != 0 || o.Adversary != "" || o.Period != 0 {
+			return fmt.Errorf("demo: with a master the hosts do not talk to each other, so none can lie to another; add --mode %s or %s", ModeInternal, ModeHybrid)
+		}
+	case ModeInternal, ModeHybrid:
+		if o.Hosts < 2 {
+			return fmt.Errorf("demo: %d host has nobody to agree with; ask for 2 to %d", o.Hosts, MaxHosts)
+		}
+		if o.Period < minPeriod || o.Period > maxPeriod {
+			return fmt.Errorf("demo: a period of %v is out of range; ask for %v to %v", o.Period, minPeriod, maxPeriod)
+		}
+	default:
+		return fmt.Errorf("demo: there is no mode %q; there are %s, %s and %s", o.Mode, ModeExternal, ModeInternal, ModeHybrid)
+	}
+	if o.FalseMasters < 0 || o.FalseMasters > 0 && o.FalseMasters >= o.masters() {
+		if o.Mode != ModeHybrid {
+			return fmt.Errorf("demo: false masters need true ones beside them; add --mode %s", ModeHybrid)
+		}
+		return fmt.Errorf("demo: %d of %d masters cannot be false; ask for 0 to %d, of which %d is borne", o.FalseMasters, o.masters(), o.masters()-1, falseBorne)
+	}
+	switch {
+	case o.Liars < 0 || o.Liars > 0 && o.Liars >= o.Hosts:
+		return fmt.Errorf("demo: %d of %d hosts cannot lie; ask for fewer liars than hosts", o.Liars, o.Hosts)
+	case o.Liars > 0 && o.Hosts < leastLiedTo:
+		return fmt.Errorf("demo: %d hosts bear no liar; ask for at least %d (3f+1 hosts bear f liars)", o.Hosts, leastLiedTo)
+	case o.Liars == 0 && o.Adversary != "":
+		return errors.New("demo: there is an adversary and no liar; add --liars")
+	case o.Liars > 0:
+		if _, err := adversary.Mix(o.adversaries(), o.Liars, o.Seed); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
 	}
 	return nil
 }

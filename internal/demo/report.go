@@ -14,9 +14,6 @@ const (
 	KindSummary = "summary"
 )
 
-// ModeExternal: the hosts follow a master.
-const ModeExternal = "external"
-
 // Second is the line of JSON that is printed each second. Figures in seconds of time end in _s; what is not known is null.
 type Second struct {
 	Kind string `json:"kind"`
@@ -32,6 +29,8 @@ type Second struct {
 	// Samples and BoundViolations count since the start.
 	Samples         uint64 `json:"samples"`
 	BoundViolations uint64 `json:"bound_violations"`
+	// Group is there if the hosts are a group.
+	Group *GroupSecond `json:"group,omitempty"`
 }
 
 // HostSecond is one host at the end of a second.
@@ -55,6 +54,8 @@ type HostSecond struct {
 	BoundS          *float64 `json:"bound_s"`
 	MaxErrorS       *float64 `json:"max_error_s"`
 	BoundViolations uint64   `json:"bound_violations"`
+	// Group is there if the hosts are a group.
+	Group *HostGroup `json:"group,omitempty"`
 }
 
 // Summary is the last line of JSON.
@@ -80,6 +81,8 @@ type Summary struct {
 	SynchronisedAfterS *float64      `json:"synchronised_after_s"`
 	TimeTo100usS       *float64      `json:"time_to_100us_s"`
 	Hosts              []HostSummary `json:"hosts"`
+	// Group is there if the hosts are a group.
+	Group *GroupSummary `json:"group,omitempty"`
 	// Logs is where the daemons' logs are, if the run failed.
 	Logs string `json:"logs,omitempty"`
 }
@@ -134,7 +137,7 @@ func (o *observer) hostSecond(i int, start hw.Ticks) HostSecond {
 	l, h, p := &o.looks[i], &o.tally.hosts[i], &o.published[i]
 	out := HostSecond{
 		Name: h.name, Status: l.status, Epoch: p.Epoch, BoundViolations: h.violations,
-		ClockRatePPM: known(l.clockRate*1e6, l.sound), ErrorS: known(l.error, l.sound), BoundS: known(l.bound, l.sound),
+		ClockRatePPM: known(l.clockRate*1e6, l.sound), ErrorS: known(l.error, l.sound && !l.internal), BoundS: known(l.bound, l.sound),
 		MaxErrorS: known(h.second, h.second >= 0), OscillatorPPM: o.oscillatorPPM(i), LeftAloneS: o.leftAlone(i, start),
 	}
 	if l.status != virtualclock.Synchronised {
@@ -159,7 +162,7 @@ func (o *observer) summary(start hw.Ticks, options *Options) *Summary {
 	t := o.tally
 	precision, accuracy := t.total.precision, t.total.accuracy
 	s := &Summary{
-		Kind: KindSummary, Mode: ModeExternal, Seed: options.Seed, PollS: options.Poll.Seconds(), DurationS: o.elapsed(start, o.base.Read()),
+		Kind: KindSummary, Mode: options.Mode, Seed: options.Seed, PollS: options.Poll.Seconds(), DurationS: o.elapsed(start, o.base.Read()),
 		PrecisionS: known(precision.value, precision.known), PrecisionBoundS: known(precision.claim, precision.known),
 		AccuracyS: known(accuracy.value, accuracy.known), AccuracyBoundS: known(accuracy.claim, accuracy.known),
 		BoundViolations: t.violations(), Samples: t.samples,
@@ -176,9 +179,9 @@ func (o *observer) hostSummary(i int, start hw.Ticks) HostSummary {
 	h := &o.tally.hosts[i]
 	n := h.errors.count
 	out := HostSummary{
-		Name: h.name, Samples: n, UnsoundSamples: h.unsound, BoundViolations: h.violations,
+		Name: h.name, Samples: h.sampled, UnsoundSamples: h.unsound, BoundViolations: h.violations,
 		ErrorRMSS: known(math.Sqrt(h.squares/float64(n)), n > 0), ErrorMaxS: known(h.errors.largest, n > 0),
-		BoundMaxS: known(h.bounds.largest, n > 0), WorstViolationS: known(h.worst, h.violations > 0),
+		BoundMaxS: known(h.bounds.largest, h.sampled > 0), WorstViolationS: known(h.worst, h.violations > h.apart),
 		OscillatorPPM: o.oscillatorPPM(i), LeftAloneS: o.leftAlone(i, start),
 	}
 	out.ErrorMedianS, out.ErrorP99S, out.BoundMedianS = known(h.errors.quantile(0.5)), known(h.errors.quantile(0.99)), known(h.bounds.quantile(0.5))

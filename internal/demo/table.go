@@ -59,6 +59,9 @@ func (l line) show(columns int, colour bool) string {
 
 // introduction tells a newcomer what is to be seen, in at most 80 columns.
 func introduction(o *Options, dir string) []line {
+	if o.Group() {
+		return groupIntroduction(o, dir)
+	}
 	hosts := fmt.Sprintf("%d hosts", o.Hosts)
 	if o.Hosts == 1 {
 		hosts = "1 host"
@@ -95,8 +98,11 @@ func hostLine(name, status, oscillator, alone, rate, wrong, claim string, p pain
 
 // body is the part of the picture that changes: seconds and what has been seen so far.
 func body(s *Second, t *Summary) []line {
+	if s.Group != nil {
+		return groupBody(s, t)
+	}
 	out := []line{
-		{{fmt.Sprintf("after %v", (time.Duration(s.ElapsedS) * time.Second)), bold}},
+		elapsedLine(s),
 		{{hostLine("HOST", "STATE", "OSCILLATOR", "LEFT ALONE", "CLOCK RATE", "TRUE ERROR", "CLAIMED ±", plain).show(0, false), dim}},
 		hostLine("master", "true time", "", "", "", "", "", plain),
 	}
@@ -121,10 +127,17 @@ func body(s *Second, t *Summary) []line {
 	return out
 }
 
+func elapsedLine(s *Second) line {
+	return line{{fmt.Sprintf("after %v", (time.Duration(s.ElapsedS) * time.Second)), bold}}
+}
+
 // verdict says whether all claims have held.
 func verdict(t *Summary) line {
 	p := green
-	if t.BoundViolations > 0 {
+	switch {
+	case t.BoundViolations > 0 && t.void():
+		p = yellow
+	case t.BoundViolations > 0:
 		p = red
 	}
 	return line{{fmt.Sprintf("%d violations of a claim", t.BoundViolations), p}, {fmt.Sprintf(" in %d samples", t.Samples), plain}}
@@ -144,6 +157,9 @@ func trouble(h *HostSecond, t *HostSummary) (out []line) {
 
 // conclusion is the last thing that a person reads.
 func conclusion(t *Summary) []line {
+	if t.Group != nil {
+		return groupConclusion(t)
+	}
 	out := []line{
 		nil,
 		{{fmt.Sprintf("In %.1f s: ", t.DurationS), bold}, verdict(t)[0], verdict(t)[1]},

@@ -24,14 +24,18 @@ func (e *extreme) note(value, claim float64) {
 // hostTally is what is known of one host's samples.
 type hostTally struct {
 	name string
+	// liar: its samples count for nothing.
+	liar bool
 	// sound and unsound count the samples; unsound those since all hosts were synchronised first.
 	sound, unsound uint64
-	violations     uint64
+	// violations counts all claims that did not hold, and apart those of them that were on the distance to another host.
+	violations, apart uint64
 	// worst is by how much true time was outside a claimed interval, in seconds.
 	worst float64
-	// The rest is of the samples since all hosts were synchronised first.
+	// The rest is of the samples since all hosts were synchronised first; errors has only those in which true time was known.
 	errors, bounds histogram
 	squares        float64
+	sampled        uint64
 	second         float64 // the largest error since the last second's end, −1 without a sample
 }
 
@@ -39,46 +43,52 @@ type hostTally struct {
 type tally struct {
 	hosts   []hostTally
 	samples uint64
-	// The figures of the last second, and since all hosts were synchronised first.
-	second, total struct{ precision, accuracy extreme }
+	// The figures of the last second, and since all hosts were synchronised first. online is the largest sum of two hosts' bounds.
+	second, total struct{ precision, accuracy, online extreme }
 	// synchronised is the first reading of the true counter at which all hosts' clocks were sound, close the first at which
 	// all errors were below closeEnough too.
 	synchronised, close           hw.Ticks
 	hasSynchronised, hasComeClose bool
+	// pairs counts the claims on the distance between two hosts that did not hold.
+	pairs uint64
 }
 
 func newTally(subjects []subject) *tally {
 	t := &tally{}
 	for _, s := range subjects {
-		t.hosts = append(t.hosts, hostTally{name: s.name, second: -1})
+		t.hosts = append(t.hosts, hostTally{name: s.name, liar: s.liar, second: -1})
 	}
 	return t
 }
 
-// add takes one sample, taken when the true counter read at.
-func (t *tally) add(at hw.Ticks, looks []look) {
+// add takes one sample, taken when the true counter read at. ready: the figures may begin to count.
+func (t *tally) add(at hw.Ticks, looks []look, ready bool) {
 	t.samples++
-	everyone, largest := true, 0.0
+	everyone, close := ready, ready
 	for i := range looks {
 		l := &looks[i]
+		if t.hosts[i].liar {
+			continue
+		}
 		if l.sound && !l.held {
 			t.violated(i, l.excess)
 		}
 		everyone = everyone && l.sound
-		if l.sound {
-			largest = max(largest, math.Abs(l.error))
-		}
+		close = close && l.sound && !l.internal && math.Abs(l.error) < closeEnough
 	}
 	if everyone && !t.hasSynchronised {
 		t.synchronised, t.hasSynchronised = at, true
 	}
-	if everyone && largest < closeEnough && !t.hasComeClose {
+	if close && !t.hasComeClose {
 		t.close, t.hasComeClose = at, true
 	}
 	for i := range looks {
-		t.hosts[i].add(&looks[i], t.hasSynchronised)
+		if !t.hosts[i].liar {
+			t.hosts[i].add(&looks[i], t.hasSynchronised)
+		}
 	}
-	t.global(looks)
+	t.accuracy(looks)
+	t.precision(looks)
 }
 
 func (h *hostTally) add(l *look, counts bool) {
@@ -89,11 +99,17 @@ func (h *hostTally) add(l *look, counts bool) {
 		return
 	}
 	h.sound++
+	if counts {
+		h.sampled++
+		h.bounds.add(l.bound)
+	}
+	if l.internal {
+		return
+	}
 	size := math.Abs(l.error)
 	h.second = max(h.second, size)
 	if counts {
 		h.errors.add(size)
-		h.bounds.add(l.bound)
 		h.squares += size * size
 	}
 }
@@ -105,30 +121,32 @@ func (t *tally) violated(i int, by float64) {
 	h.worst = max(h.worst, by)
 }
 
-// violations is the number for all hosts.
-func (t *tally) violations() (n uint64) {
+// parted counts a claim on the distance of hosts i and j that did not hold.
+func (t *tally) parted(i, j int) {
+	t.pairs++
+	for _, h := range [...]*hostTally{&t.hosts[i], &t.hosts[j]} {
+		h.violations++
+		h.apart++
+	}
+}
+
+// violations is the number for all hosts and pairs of them.
+func (t *tally) violations() uint64 {
+	n := t.pairs
 	for i := range t.hosts {
-		n += t.hosts[i].violations
+		n += t.hosts[i].violations - t.hosts[i].apart
 	}
 	return n
 }
 
-// global takes the sample's precision, the largest distance between two hosts, and accuracy, the largest error. What is claimed
-// of a pair is the sum of its bounds; of the precision, the largest such sum.
-func (t *tally) global(looks []look) {
-	var accuracy, bound, apart, sum float64
+// accuracy takes the sample's accuracy, the largest error, and the largest that was claimed.
+func (t *tally) accuracy(looks []look) {
+	var accuracy, bound float64
 	hosts := 0
 	for i := range looks {
-		a := &looks[i]
-		if !a.sound {
-			continue
-		}
-		hosts++
-		accuracy, bound = max(accuracy, math.Abs(a.error)), max(bound, a.bound)
-		for j := range looks[:i] {
-			if b := &looks[j]; b.sound {
-				apart, sum = max(apart, math.Abs(a.time.Seconds(b.time))), max(sum, a.bound+b.bound)
-			}
+		if l := &looks[i]; l.sound && !l.internal && !t.hosts[i].liar {
+			hosts++
+			accuracy, bound = max(accuracy, math.Abs(l.error)), max(bound, l.bound)
 		}
 	}
 	if hosts >= 1 {
@@ -137,17 +155,38 @@ func (t *tally) global(looks []look) {
 			t.total.accuracy.note(accuracy, bound)
 		}
 	}
+}
+
+// precision takes an instant's precision, the largest distance between two hosts. What is claimed of a pair is the sum of its
+// bounds; of the precision, the largest such sum.
+func (t *tally) precision(looks []look) {
+	var apart, sum float64
+	hosts := 0
+	for i := range looks {
+		a := &looks[i]
+		if !a.sound || t.hosts[i].liar {
+			continue
+		}
+		hosts++
+		for j := range looks[:i] {
+			if b := &looks[j]; b.sound && !t.hosts[j].liar {
+				apart, sum = max(apart, math.Abs(a.time.Seconds(b.time))), max(sum, a.bound+b.bound)
+			}
+		}
+	}
 	if hosts >= 2 {
 		t.second.precision.note(apart, sum)
+		t.second.online.note(sum, apart)
 		if t.hasSynchronised {
 			t.total.precision.note(apart, sum)
+			t.total.online.note(sum, apart)
 		}
 	}
 }
 
 // newSecond forgets the figures of the last second.
 func (t *tally) newSecond() {
-	t.second.precision, t.second.accuracy = extreme{}, extreme{}
+	t.second.precision, t.second.accuracy, t.second.online = extreme{}, extreme{}, extreme{}
 	for i := range t.hosts {
 		t.hosts[i].second = -1
 	}

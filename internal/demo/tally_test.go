@@ -25,8 +25,8 @@ func threeHosts() *tally { return newTally([]subject{{name: "a"}, {name: "b"}, {
 
 func TestPrecisionAndAccuracy(t *testing.T) {
 	y := threeHosts()
-	y.add(1, []look{at(2e-6, 5e-6), at(-3e-6, 6e-6), at(1e-6, 30e-6)})
-	y.add(2, []look{at(1e-6, 7e-6), at(1e-6, 8e-6), at(-1e-6, 9e-6)})
+	y.add(1, []look{at(2e-6, 5e-6), at(-3e-6, 6e-6), at(1e-6, 30e-6)}, true)
+	y.add(2, []look{at(1e-6, 7e-6), at(1e-6, 8e-6), at(-1e-6, 9e-6)}, true)
 	if p := y.total.precision; !near(p.value, 5e-6, 1e-15) || !near(p.claim, 36e-6, 1e-15) {
 		t.Errorf("precision %+v", p)
 	}
@@ -37,7 +37,7 @@ func TestPrecisionAndAccuracy(t *testing.T) {
 	if y.second.precision.known || y.second.accuracy.known || y.hosts[0].second >= 0 {
 		t.Error("a new second knows something of the old one")
 	}
-	y.add(3, []look{at(1e-7, 7e-6), at(1e-7, 8e-6), at(-1e-7, 9e-6)})
+	y.add(3, []look{at(1e-7, 7e-6), at(1e-7, 8e-6), at(-1e-7, 9e-6)}, true)
 	if s, all := y.second.precision, y.total.precision; !near(s.value, 2e-7, 1e-15) || !near(s.claim, 17e-6, 1e-15) || !near(all.value, 5e-6, 1e-15) {
 		t.Errorf("precision in the second %+v, in all %+v", s, all)
 	}
@@ -48,13 +48,13 @@ func TestPrecisionAndAccuracy(t *testing.T) {
 
 func TestWhenTheyWereSynchronisedAndClose(t *testing.T) {
 	y := threeHosts()
-	y.add(10, []look{at(0, 1e-6), at(0, 1e-6), {}})
+	y.add(10, []look{at(0, 1e-6), at(0, 1e-6), {}}, true)
 	if y.hasSynchronised {
 		t.Error("two of three are not all")
 	}
-	y.add(20, []look{at(0, 1e-6), at(0, 1e-6), at(200e-6, 1e-3)})
-	y.add(30, []look{at(0, 1e-6), at(0, 1e-6), at(99e-6, 1e-3)})
-	y.add(40, []look{at(0, 1e-6), at(0, 1e-6), at(200e-6, 1e-3)})
+	y.add(20, []look{at(0, 1e-6), at(0, 1e-6), at(200e-6, 1e-3)}, true)
+	y.add(30, []look{at(0, 1e-6), at(0, 1e-6), at(99e-6, 1e-3)}, true)
+	y.add(40, []look{at(0, 1e-6), at(0, 1e-6), at(200e-6, 1e-3)}, true)
 	if y.synchronised != 20 || y.close != 30 || !y.hasComeClose {
 		t.Errorf("synchronised at %d, close at %d", y.synchronised, y.close)
 	}
@@ -69,7 +69,7 @@ func TestWhenTheyWereSynchronisedAndClose(t *testing.T) {
 
 func TestViolationsCountEvenBeforeAllAreSynchronised(t *testing.T) {
 	y := threeHosts()
-	y.add(10, []look{at(9e-6, 1e-6), {}, {}})
+	y.add(10, []look{at(9e-6, 1e-6), {}, {}}, true)
 	if y.violations() != 1 || !near(y.hosts[0].worst, 8e-6, 1e-15) {
 		t.Errorf("%d violations, by %g", y.violations(), y.hosts[0].worst)
 	}
@@ -147,7 +147,7 @@ func TestTheFiguresOfTheSummary(t *testing.T) {
 	w.publish(0, -4e-6, 10e-6, 60e-6)
 	w.pass(0.5)
 	w.mustSample()
-	s := w.summary(worldStart, &Options{Seed: 7, Poll: DefaultPoll})
+	s := w.summary(worldStart, &Options{Mode: ModeExternal, Seed: 7, Poll: DefaultPoll})
 	h := s.Hosts[0]
 	if s.DurationS != 1.5 || s.PollS != 0.25 || s.Seed != 7 || s.Samples != 2 || *s.SynchronisedAfterS != 1 || *s.TimeTo100usS != 1 {
 		t.Errorf("%+v", s)
@@ -190,7 +190,7 @@ func TestOscillatorsAreThoseOfTheSeed(t *testing.T) {
 }
 
 func TestOptionsThatCannotBe(t *testing.T) {
-	good := Options{Out: &strings.Builder{}}.withDefaults()
+	good := Options{Out: &strings.Builder{}}.WithDefaults()
 	if err := good.Check(); err != nil || good.Hosts != DefaultHosts || good.Poll != DefaultPoll {
 		t.Errorf("the defaults: %+v, %v", good, err)
 	}

@@ -301,6 +301,8 @@ func (n *Node) judgeGroup() (virtualclock.Status, reason.Code) {
 		return b.Status, g.outcome.Reason // why it is not getting on
 	case b.Status.Sound() && n.groupWidth() > n.config.MaxBound:
 		return virtualclock.Unsynchronised, reason.BoundTooWide
+	case b.Reason == reason.TooFewPeers && g.outcome.Reason != reason.OK:
+		return b.Status, g.outcome.Reason // what the round that was missed was missed for
 	}
 	return b.Status, b.Reason
 }
@@ -326,7 +328,7 @@ func (n *Node) setGroupBounds(status virtualclock.Status) {
 	stale := n.now.Add(n.config.ticks(missedHeartbeats * n.config.Heartbeat))
 	if status.Sound() {
 		b := g.member.Interval(g.raw.At(n.now))
-		slow, fast := g.member.EdgeRates()
+		slow, fast := g.member.EdgeRates(g.raw.At(n.now))
 		period := n.raw.Line.Period
 		const slack = 1e-9 // roundings to 2⁻³² ns and to the page's periods over a lifetime
 		late := n.config.granularity() * (1 + fast)

@@ -158,6 +158,30 @@ func TestPartition(t *testing.T) {
 	w.expect(virtualclock.Synchronised, w.hosts...)
 }
 
+// TestLatePackets: what a member sends is late by 20 ms one way, which nobody can know. Neither can it be read well enough any more
+// nor can it read the others: it is named, and it says itself why it is in holdover. Nothing that was claimed is false.
+func TestLatePackets(t *testing.T) {
+	w := newTown(t, 11, townConfig(7, 2), 0)
+	w.bootAll(0.01)
+	w.run(40)
+	slow, others := w.hosts[6], w.hosts[:6]
+	w.slow = slow
+	w.run(20)
+	w.expect(virtualclock.Synchronised, others...)
+	w.expect(virtualclock.Holdover, slow)
+	if slow.pub.Reason != reason.ReadingsTooWide {
+		t.Errorf("it is in holdover because of %v", slow.pub.Reason)
+	}
+	for _, h := range others {
+		if p := h.node.Snapshot(w.ticks(h)).Group.Peers[5]; p.Name != "h7" || p.Reason != reason.PeerTooWide {
+			t.Errorf("h%d calls %s %v", h.id, p.Name, p.Reason)
+		}
+	}
+	w.slow = nil
+	w.run(20)
+	w.expect(virtualclock.Synchronised, w.hosts...)
+}
+
 // TestDisruptedMemberBeginsANewEra: after a suspend the counter has lost time; what the peers measured of it is void.
 func TestDisruptedMemberBeginsANewEra(t *testing.T) {
 	w := newTown(t, 10, townConfig(4, 1), 0)

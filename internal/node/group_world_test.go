@@ -31,6 +31,7 @@ type town struct {
 	hosts  []*citizen
 	config agreement.Config
 	cut    func(a, b *citizen) bool
+	slow   *citizen                                         // what it sends to its peers is late by 20 ms
 	hybrid bool                                             // intervals are of UTC: the checks of those of the group do not apply
 	forged bool                                             // no answer's MAC is good
 	lie    func(from, to *citizen, a *peerwire.Answer) bool // false: no answer
@@ -224,7 +225,7 @@ func (w *town) send(h *citizen, a Action) {
 	if w.cut != nil && w.cut(h, q) || !q.up {
 		return
 	}
-	w.at(q, w.delay(), func() {
+	w.at(q, w.delay()+w.late(h), func() {
 		q.asker, q.arrival = h, hw.Stamp{At: w.ticks(q), Kind: hw.StampKernel}
 		var k *virtualclock.Coefficients
 		var s *roundtrip.ServerState
@@ -237,9 +238,17 @@ func (w *town) send(h *citizen, a Action) {
 			return
 		}
 		if h.up {
-			w.arrive(h, a.Source, slices.Clone(answer), !w.forged)
+			late := slices.Clone(answer)
+			w.at(h, w.late(q), func() { w.arrive(h, a.Source, late, !w.forged) })
 		}
 	})
+}
+
+func (w *town) late(from *citizen) float64 {
+	if from == w.slow {
+		return 0.02
+	}
+	return 0
 }
 
 func (w *town) arrive(h *citizen, source int, answer []byte, authentic bool) {

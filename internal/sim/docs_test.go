@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/clockd/clockd/internal/delay"
 )
 
 // TestDocumentedScenarios: the examples in docs/scenarios.md can be run, and every key of a scenario and of the JSON is in it.
@@ -44,7 +46,7 @@ func TestDocumentedScenarios(t *testing.T) {
 			}
 		}
 	}
-	for law := range delayLaws {
+	for _, law := range delay.Names() {
 		if !strings.Contains(text, law+"(") {
 			t.Errorf("the law %s is not documented", law)
 		}

@@ -8,6 +8,15 @@ import (
 	"github.com/clockd/clockd/virtualclock"
 )
 
+func mustDelay(t testing.TB, text string) Delay {
+	t.Helper()
+	d, err := ParseDelay(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 func testEpoch() virtualclock.Time {
 	return virtualclock.FromTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 }

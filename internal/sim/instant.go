@@ -1,12 +1,12 @@
 package sim
 
 import (
-	"fmt"
 	"math"
 	"math/bits"
 	"strconv"
 	"strings"
 
+	"github.com/clockd/clockd/internal/delay"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -26,8 +26,6 @@ const (
 	Never Instant = math.MaxInt64
 	// longest is the longest length that a conversion from seconds gives: 100 days.
 	longest = 8_640_000 * Second
-	// longestText is the longest length in seconds that can be written: 300 years.
-	longestText = 300 * 366 * 86400
 )
 
 // Seconds converts a number of seconds, rounded to the nearest picosecond, saturated at ±100 days; NaN gives 0.
@@ -74,53 +72,11 @@ func up(t virtualclock.Time) virtualclock.Time {
 	return virtualclock.Unix(t.UnixNano(), t.Fraction()+1)
 }
 
-// units of length in seconds, longest suffix first.
-var lengthUnits = []struct {
-	name     string
-	exponent string // decimal, where the unit is a power of ten
-	seconds  float64
-}{
-	{"ps", "e-12", 1e-12}, {"ns", "e-9", 1e-9}, {"us", "e-6", 1e-6}, {"µs", "e-6", 1e-6}, {"ms", "e-3", 1e-3},
-	{"min", "", 60}, {"s", "e0", 1}, {"h", "", 3600}, {"d", "", 86400},
-}
+// ParseLength reads a length of time such as "50us"; see delay.ParseLength.
+func ParseLength(text string) (float64, error) { return delay.ParseLength(text) }
 
-// ParseLength reads a length of time such as "50us", "1.5ms", "-3 s", "2h" or "0"; the unit is ps, ns, us (or µs), ms, s, min, h
-// or d. The result is in seconds.
-func ParseLength(text string) (float64, error) {
-	trimmed := strings.TrimSpace(text)
-	for _, u := range lengthUnits {
-		number, ok := strings.CutSuffix(trimmed, u.name)
-		if !ok {
-			continue
-		}
-		number = strings.TrimSpace(number)
-		x, err := parseNumber(number)
-		if err != nil {
-			return 0, fmt.Errorf("sim: %.40q is not a length of time: the number before %q cannot be read", text, u.name)
-		}
-		x *= u.seconds
-		if u.exponent != "" && !strings.ContainsAny(number, "eE") {
-			// 50us is then the same float64 as 50e-6.
-			x, _ = strconv.ParseFloat(number+u.exponent, 64)
-		}
-		if math.Abs(x) <= longestText {
-			return x, nil
-		}
-		return 0, fmt.Errorf("sim: %.40q is longer than 300 years", text)
-	}
-	if x, err := parseNumber(trimmed); err == nil && x == 0 {
-		return 0, nil
-	}
-	return 0, fmt.Errorf("sim: %.40q is not a length of time: write a number with a unit, such as 50us, 1.5ms, 16s, 2h", text)
-}
-
-// parseNumber reads a plain decimal number: no hexadecimal, no infinity, no NaN.
-func parseNumber(text string) (float64, error) {
-	if strings.Trim(text, "+-0123456789.eE") != "" {
-		return 0, strconv.ErrSyntax
-	}
-	return strconv.ParseFloat(text, 64)
-}
+// parseNumber reads a plain decimal number.
+func parseNumber(text string) (float64, error) { return delay.ParseNumber(text) }
 
 // Length is a length of time in seconds that a TOML or JSON file writes as text with a unit.
 type Length float64

@@ -152,6 +152,22 @@ func (h *Host) Cut(up bool) {
 	h.net.must("-n", h.net.exchange, "link", "set", h.port, state)
 }
 
+// Rewire takes the host's cable away and puts another one in its place: lay makes the interface of that name in the bridge's
+// network namespace and one called eth0 in the host's; the namespaces are given as files. Then the host has its address again.
+func (h *Host) Rewire(lay func(bridge, name, host string) error) {
+	h.net.t.Helper()
+	n := h.net
+	n.must("-n", n.exchange, "link", "del", h.port)
+	if err := lay(namespaceFile(n.exchange), h.port, namespaceFile(h.Name)); err != nil {
+		n.t.Fatal(err)
+	}
+	n.must("-n", n.exchange, "link", "set", h.port, "master", "br0", "up")
+	n.must("-n", h.Name, "addr", "add", h.Address.String()+"/24", "dev", "eth0")
+	n.must("-n", h.Name, "link", "set", "eth0", "up")
+}
+
+func namespaceFile(name string) string { return filepath.Join("/run/netns", name) }
+
 // Command returns a command that runs in the host's namespace.
 func (h *Host) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command(h.net.ip, append([]string{"netns", "exec", h.Name, name}, args...)...)
@@ -170,7 +186,7 @@ func (h *Host) Do(f func() error) error {
 }
 
 func (h *Host) enter(f func() error) error {
-	file, err := os.Open(filepath.Join("/run/netns", h.Name))
+	file, err := os.Open(namespaceFile(h.Name))
 	if err != nil {
 		return fmt.Errorf("testkit: enter %s: %w", h.Name, err)
 	}

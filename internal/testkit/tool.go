@@ -40,6 +40,15 @@ func RequireRoot(t testing.TB) {
 	}
 }
 
+// RequireTUN skips the test, or fails it when CI=true, if it may not make TUN and TAP devices.
+func RequireTUN(t testing.TB) {
+	t.Helper()
+	RequireRoot(t)
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		unavailable(t, fmt.Sprintf("this test needs TUN devices: load the kernel's module tun: %v", err))
+	}
+}
+
 // unavailable ends the test because something outside the project is missing.
 func unavailable(t testing.TB, why string) {
 	t.Helper()

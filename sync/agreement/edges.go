@@ -3,17 +3,18 @@ package agreement
 import "github.com/clockd/clockd/virtualclock"
 
 // EdgeRates returns the least and the greatest rate, per second of the raw timeline and less one, at which the edges of Interval
-// move until the next call of Round, so that one who has Interval at some raw time can bound it at later ones: Interval's lower edge
+// move from raw time h until the next call of Round, so that one who has Interval at h can bound it at later ones: Interval's lower edge
 // there is not below the lower edge here advanced at slow, its upper edge not above the upper one advanced at fast, as long as it is
 // not after LastUse. The displayed clock is one of the edges while it is out of the spans.
-func (g *Group) EdgeRates() (slow, fast float64) {
+func (g *Group) EdgeRates(h virtualclock.Time) (slow, fast float64) {
 	slow, fast = g.state.Current.Rate, g.state.Current.Rate
 	if g.residual != 0 {
 		change := -g.residual / g.config.Slew
 		slow, fast = min(slow, slow+change), max(fast, fast+change)
 	}
 	for _, s := range [...]*span{&g.spans[0], &g.spans[1], &g.hold} {
-		if s.ok {
+		// What was promised beforehand, which spreads much faster, has no part in the interval as long as rounds are made in time.
+		if s.ok && (s != &g.hold || !g.fresh() || g.late(h)) {
 			slow, fast = min(slow, s.slow), max(fast, s.fast)
 		}
 	}

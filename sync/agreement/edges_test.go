@@ -27,6 +27,8 @@ func TestEdgesAdvancedByTheirRatesHoldTheInterval(t *testing.T) {
 		g.spans[i] = span{Interval: Interval{-100e-6, 80e-6}, ok: true, round: int64(9 - i), at: start, base: start, slow: s.slow, fast: s.fast}
 	}
 	g.due = start.AddSeconds(1)
+	// What is promised beforehand spreads faster, and counts only when the round that is due is late.
+	g.hold = span{Interval: Interval{-500e-6, 500e-6}, ok: true, at: start, base: start, slow: -800e-6, fast: 800e-6}
 	last, limited := g.LastUse()
 	if !limited || last != g.due.AddSeconds(g.config.Lateness) {
 		t.Errorf("LastUse is %v (%v), want the round that is due and its lateness", last, limited)
@@ -34,7 +36,7 @@ func TestEdgesAdvancedByTheirRatesHoldTheInterval(t *testing.T) {
 	for _, from := range []float64{0, 0.1, 0.499, 0.5, 0.9} {
 		h := start.AddSeconds(from)
 		b := g.Interval(h)
-		slow, fast := g.EdgeRates()
+		slow, fast := g.EdgeRates(h)
 		if slow > -210e-6 || fast < 130e-6 || slow < -400e-6 || fast > 400e-6 || math.IsNaN(slow+fast) {
 			t.Fatalf("the rates are %g and %g", slow, fast)
 		}
@@ -44,6 +46,18 @@ func TestEdgesAdvancedByTheirRatesHoldTheInterval(t *testing.T) {
 			if now.Earliest.Before(low) || high.Before(now.Latest) {
 				t.Fatalf("from %g s, %g s later: [%v, %v] is not within [%v, %v]", from, dt, now.Earliest, now.Latest, low, high)
 			}
+		}
+	}
+	late := last.AddSeconds(0.01)
+	b := g.Interval(late)
+	slow, fast := g.EdgeRates(late)
+	if b.Status != virtualclock.Holdover || slow > -800e-6 || fast < 800e-6 {
+		t.Errorf("when the round is late the status is %v and the edges go at %g and %g", b.Status, slow, fast)
+	}
+	for dt := 0.0; dt < 5; dt += 0.1 {
+		now := g.Interval(late.AddSeconds(dt))
+		if now.Earliest.Before(b.Earliest.AddSeconds(dt*(1+slow)-1e-9)) || b.Latest.AddSeconds(dt*(1+fast)+1e-9).Before(now.Latest) {
+			t.Fatalf("%g s after the late one: [%v, %v]", dt, now.Earliest, now.Latest)
 		}
 	}
 }

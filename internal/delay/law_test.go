@@ -1,4 +1,4 @@
-package sim
+package delay
 
 import (
 	"math"
@@ -9,17 +9,17 @@ import (
 	"github.com/clockd/clockd/internal/testkit"
 )
 
-func mustDelay(t testing.TB, text string) Delay {
+func mustParse(t testing.TB, text string) Law {
 	t.Helper()
-	d, err := ParseDelay(text)
+	d, err := Parse(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-// TestDelayMoments compares the draws with the moments of theory, written down by hand.
-func TestDelayMoments(t *testing.T) {
+// TestLawMoments compares the draws with the moments of theory, written down by hand.
+func TestLawMoments(t *testing.T) {
 	const n = 400_000
 	r := rand.New(rand.NewPCG(testkit.Seed(t), 2))
 	for text, want := range map[string]struct{ mean, variance, least float64 }{
@@ -40,7 +40,7 @@ func TestDelayMoments(t *testing.T) {
 		"(1ms + uniform(1ms,1ms))":     {2e-3, 0, 2e-3},
 		"0% 5s + 100% 1ms":             {1e-3, 0, 1e-3},
 	} {
-		d := mustDelay(t, text)
+		d := mustParse(t, text)
 		mean, variance := d.Moments()
 		if math.Abs(mean-want.mean) > 1e-5*want.mean+1e-15 || math.Abs(variance-want.variance) > 1e-4*want.variance+1e-18 || d.Least() != want.least {
 			t.Errorf("%s: mean %g, variance %g, least %g; want %+v", text, mean, variance, d.Least(), want)
@@ -66,13 +66,13 @@ func TestDelayMoments(t *testing.T) {
 	}
 }
 
-// TestDelayWithoutMoments: a Pareto law may have no variance and no mean; its quantiles are right all the same.
-func TestDelayWithoutMoments(t *testing.T) {
-	d := mustDelay(t, "pareto(1ms, 1.5)")
+// TestLawWithoutMoments: a Pareto law may have no variance and no mean; its quantiles are right all the same.
+func TestLawWithoutMoments(t *testing.T) {
+	d := mustParse(t, "pareto(1ms, 1.5)")
 	if m, v := d.Moments(); math.Abs(m-3e-3) > 1e-12 || !math.IsInf(v, 1) {
 		t.Errorf("mean %g, variance %g", m, v)
 	}
-	heavy := mustDelay(t, "pareto(1ms, 0.5)")
+	heavy := mustParse(t, "pareto(1ms, 0.5)")
 	if m, _ := heavy.Moments(); !math.IsInf(m, 1) {
 		t.Errorf("mean %g", m)
 	}
@@ -93,7 +93,7 @@ func TestDelayWithoutMoments(t *testing.T) {
 	}
 }
 
-func TestDelayErrors(t *testing.T) {
+func TestLawErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                        "expected a length or a law at character 1",
 		"50":                      `"50" is neither a law nor a length`,
@@ -117,33 +117,33 @@ func TestDelayErrors(t *testing.T) {
 		strings.Repeat("(", 20):   "brackets inside one another",
 		strings.Repeat("1", 2000): "longer than",
 	} {
-		if _, err := ParseDelay(text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.30q: %v, want %q", text, err, want)
 		}
 	}
 }
 
-func TestDelayDrawsDoNotAllocate(t *testing.T) {
-	d := mustDelay(t, "50us + exp(10us) + 5% (lognormal(1ms, 1) + pareto(1us, 2)) + normal(1ms, 1ms) + uniform(0s, 1s)")
+func TestLawDrawsDoNotAllocate(t *testing.T) {
+	d := mustParse(t, "50us + exp(10us) + 5% (lognormal(1ms, 1) + pareto(1us, 2)) + normal(1ms, 1ms) + uniform(0s, 1s)")
 	r := rand.New(rand.NewPCG(1, 1))
 	if n := testing.AllocsPerRun(1000, func() { d.Draw(r) }); n != 0 {
 		t.Errorf("%g allocations per draw", n)
 	}
 }
 
-// FuzzDelay: no expression crashes the parser, and every one that is accepted draws delays from its least to the limit and is
+// FuzzLaw: no expression crashes the parser, and every one that is accepted draws delays from its least to the limit and is
 // read again from what it prints.
-func FuzzDelay(f *testing.F) {
+func FuzzLaw(f *testing.F) {
 	for _, s := range []string{"50us + exp(10us)", "5% exp(1ms)", "uniform(1ms,2ms)", "(1ms + 2%(3ms))", "lognormal(1ms, 0.5)", "pareto(1ms, 1.5)",
 		"normal(0s,1s)", "const(1e-3s)", "1e+2us", "100% 0", "µs", "(((", "5%%", "\xff", "exp(1ms))"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		d, err := ParseDelay(text)
+		d, err := Parse(text)
 		if err != nil {
 			return
 		}
-		again, err := ParseDelay(d.String())
+		again, err := Parse(d.String())
 		if err != nil {
 			t.Fatalf("%q was accepted, but not what it prints, %q: %v", text, d.String(), err)
 		}
