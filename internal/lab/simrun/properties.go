@@ -29,9 +29,12 @@ func (r *recorder) properties(figures []sim.Result) []result.Property {
 		worst, greatest, part = greater(c.worst, worst), greater(c.greatest, greatest), greater(c.part, part)
 	}
 	claims(all, "", worst, greatest, part)
-	why := "there is one client only: no pair to compare"
-	if len(figures) > 1 {
-		why = "no two clocks were synchronised at one time"
+	why := "no two clocks were synchronised at one time"
+	switch len(r.clients) {
+	case 0:
+		why = "there is no client whose clock could be watched"
+	case 1:
+		why = "there is one client only: no pair to compare"
 	}
 	precision, bound := math.NaN(), math.NaN()
 	if r.pairs > 0 {
