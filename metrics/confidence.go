@@ -92,13 +92,12 @@ func (s spectrum) covariance(t float64) float64 {
 		(s.averaged(t-3) + s.averaged(t+3))
 }
 
-// averaged is F²·(2w(t) − w(t − 1/F) − w(t + 1/F)). Where F is large and t is not near 0 that is computed from the derivatives, since
+// averaged is F²·(2w(t) − w(t − 1/F) − w(t + 1/F)). Where F is large and t is not near 0 that is the second derivative, to 10⁻⁴, where
 // all digits would cancel.
 func (s spectrum) averaged(t float64) float64 {
 	f := s.filter
 	if t = math.Abs(t); f*t >= 100 && f >= 100 || math.IsInf(f, 1) {
-		second, fourth := s.derivatives(t)
-		return -second - fourth/(12*f*f)
+		return -s.curvature(t)
 	}
 	return f * f * (2*s.phase(t) - s.phase(t-1/f) - s.phase(t+1/f))
 }
@@ -126,27 +125,27 @@ func (s spectrum) phase(t float64) float64 {
 	}
 }
 
-// derivatives are the second and the fourth of phase, t > 0.
-func (s spectrum) derivatives(t float64) (second, fourth float64) {
+// curvature is the second derivative of phase.
+func (s spectrum) curvature(t float64) float64 {
 	if t == 0 {
-		return 0, 0 // asked for noise of frequency only
+		return 0 // asked for noise of frequency only
 	}
-	t2, log := t*t, math.Log(t)
+	log := math.Log(t)
 	switch s.noise {
 	case WhitePM:
-		return 0, 0
+		return 0
 	case FlickerPM:
-		return 2*log + 3, -2 / t2
+		return 2*log + 3
 	case WhiteFM:
-		return 6 * t, 0
+		return 6 * t
 	case FlickerFM:
-		return -t2 * (12*log + 7), -(24*log + 50)
+		return -t * t * (12*log + 7)
 	case RandomWalkFM:
-		return -20 * t2 * t, -120 * t
+		return -20 * t * t * t
 	case FlickerWalkFM:
-		return t2 * t2 * (30*log + 11), t2 * (360*log + 342)
+		return math.Pow(t, 4) * (30*log + 11)
 	default:
-		return 42 * t2 * t2 * t, 840 * t2 * t
+		return 42 * math.Pow(t, 5)
 	}
 }
 

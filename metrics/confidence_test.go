@@ -65,7 +65,7 @@ func TestDegreesOfFreedomByMatrix(t *testing.T) {
 		terms Terms
 		noise Noise
 	}{
-		{Terms{Allan, 60, 1, 1}, WhiteFM}, {Terms{Allan, 60, 4, 1}, WhiteFM}, {Terms{Allan, 61, 4, 4}, WhiteFM}, {Terms{Allan, 60, 6, 2}, WhiteFM},
+		{Terms{Allan, 60, 1, 1}, WhiteFM}, {Terms{Allan, 60, 4, 1}, WhiteFM}, {Terms{Allan, 61, 4, 4}, WhiteFM}, {Terms{Allan, 60, 6, 2}, WhiteFM}, {Terms{Allan, 20, 6, 1}, WhiteFM},
 		{Terms{Hadamard, 60, 3, 1}, WhiteFM}, {Terms{Modified, 60, 4, 1}, WhiteFM},
 		{Terms{Allan, 60, 1, 1}, WhitePM}, {Terms{Allan, 60, 4, 1}, WhitePM}, {Terms{Modified, 60, 5, 1}, WhitePM},
 		{Terms{Hadamard, 60, 4, 4}, WhitePM}, {Terms{Modified, 60, 6, 3}, WhitePM},
@@ -230,6 +230,13 @@ func TestIdentifyNoise(t *testing.T) {
 			}
 		}
 		x = phaseOf(x, false)
+	}
+	// A frequency offset and a drift are not noise.
+	for i := range x {
+		x[i] = r.NormFloat64() + 0.1*float64(i) + 1e-4*float64(i)*float64(i)
+	}
+	if noise, ok := IdentifyNoise(x, 1, 0); !ok || noise != WhitePM {
+		t.Errorf("white noise on a drift: %d %t", noise, ok)
 	}
 	for what, bad := range map[string][]float64{"short": make([]float64, 29), "constant": make([]float64, 100), "a gap": append(phase[:200:200], math.NaN())} {
 		if noise, ok := IdentifyNoise(bad, 1, 2); ok {

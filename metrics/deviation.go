@@ -33,7 +33,7 @@ func OverlappingHDEV(phase []float64, tau0Seconds float64, factor int) Figure {
 	return deviation(phase, tau0Seconds, factor, 1, 3)
 }
 
-// secondDifference is x − 2y + z in an order that loses no digits to a constant frequency.
+// secondDifference is x − 2y + z.
 func secondDifference(x, y, z float64) float64 { return (x - y) - (y - z) }
 
 // thirdDifference is w − 3x + 3y − z.
@@ -93,15 +93,14 @@ func MDEV(phase []float64, tau0Seconds float64, factor int) Figure {
 			run = 0
 		}
 		switch {
-		case run < 3*m:
-		case a.due(run, m):
-			a.restart()
+		case run == 3*m:
+			a.sum = 0
 			for j := i - 3*m + 1; j <= i-2*m; j++ {
-				a.add(secondDifference(phase[j+2*m], phase[j+m], phase[j]))
+				a.sum += secondDifference(phase[j+2*m], phase[j+m], phase[j])
 			}
 			a.term()
-		default:
-			a.add(thirdDifference(x, phase[i-m], phase[i-2*m], phase[i-3*m]))
+		case run > 3*m:
+			a.sum += thirdDifference(x, phase[i-m], phase[i-2*m], phase[i-3*m])
 			a.term()
 		}
 	}
@@ -118,34 +117,16 @@ func timeDeviation(mdev Figure, tauSeconds float64) Figure {
 	return mdev
 }
 
-// averages carries the inner sum of MDEV from one term to the next, without losing digits, and the sum of its squares.
+// averages carries the inner sum of MDEV from one term to the next, and the sum of its squares. Each step rounds differences over m
+// samples, not the phase itself: what adds up stays far below the noise.
 type averages struct {
-	sum, lost float64
-	squares   float64
-	count     uint64
-}
-
-// due reports whether the inner sum is to be computed afresh: at the first of a run of complete terms, and now and then, so that
-// rounding does not add up for ever. It is amortised over 16m steps.
-func (a *averages) due(run, m int) bool { return (run-3*m)%(16*m) == 0 }
-
-func (a *averages) restart() { a.sum, a.lost = 0, 0 }
-
-// add is Neumaier's summation.
-func (a *averages) add(x float64) {
-	t := a.sum + x
-	if math.Abs(a.sum) >= math.Abs(x) {
-		a.lost += (a.sum - t) + x
-	} else {
-		a.lost += (x - t) + a.sum
-	}
-	a.sum = t
+	sum, squares float64
+	count        uint64
 }
 
 // term adds the square of the inner sum.
 func (a *averages) term() {
-	s := a.sum + a.lost
-	a.squares += s * s
+	a.squares += a.sum * a.sum
 	a.count++
 }
 

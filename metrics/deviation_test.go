@@ -231,18 +231,44 @@ func TestDeviationsAgreeWithTheirDefinitions(t *testing.T) {
 	}
 }
 
+// exactMDEV is MDEV in integers of 2⁻⁴⁴ s, in which the phase is exact. Sums may wrap around on the way: what comes out is right.
+func exactMDEV(x []int64, m int) float64 {
+	sum, squares, n := int64(0), 0.0, 0
+	for i := range x {
+		if i >= 3*m {
+			sum += x[i] - 3*x[i-m] + 3*x[i-2*m] - x[i-3*m]
+		}
+		if i == 3*m-1 {
+			for j := range m {
+				sum += x[j+2*m] - 2*x[j+m] + x[j]
+			}
+		}
+		if i >= 3*m-1 {
+			squares += square(math.Ldexp(float64(sum), -44))
+			n++
+		}
+	}
+	return math.Sqrt(squares/(2*float64(n))) / square(float64(m))
+}
+
 // TestMDEVKeepsItsDigits: a large offset and slope, as clocks without a master have, must not drown the noise in the running sum.
 func TestMDEVKeepsItsDigits(t *testing.T) {
 	r := newRand(t)
-	noise := make([]float64, 200_000)
-	drifting := make([]float64, len(noise))
-	for i := range noise {
-		noise[i] = math.Round(r.NormFloat64()*1e3) * 0x1p-40 // about 1 ns, and exact beside the drift
-		drifting[i] = noise[i] + float64(i)*0x1p-14
+	exact := make([]int64, 200_000)
+	phase := make([]float64, len(exact))
+	s := newStability(t, 1, 1024)
+	for i := range exact {
+		phase[i] = 490 + float64(i)*61e-6 + r.NormFloat64()*1e-9
+		exact[i] = int64(math.Ldexp(phase[i], 44))
+		if math.Ldexp(float64(exact[i]), -44) != phase[i] {
+			t.Fatalf("%g is not exact", phase[i])
+		}
+		s.Add(phase[i])
 	}
-	for _, m := range []int{2, 16, 1024} {
-		want := MDEV(noise, 1, m)
-		expect(t, fmt.Sprint("MDEV with a drift of 61 ppm, m ", m), MDEV(drifting, 1, m), want.Value, 1e-6, 0)
+	for _, k := range []int{1, 4, 10} {
+		want := exactMDEV(exact, 1<<k)
+		expect(t, fmt.Sprint("MDEV at 2^", k), MDEV(phase, 1, 1<<k), want, 1e-9, 0)
+		expect(t, fmt.Sprint("streamed MDEV at 2^", k), s.Result().Points[k].MDEV, want, 1e-9, 0)
 	}
 }
 

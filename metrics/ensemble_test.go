@@ -327,6 +327,35 @@ func TestEnsembleMixedWindow(t *testing.T) {
 	}
 }
 
+// TestEnsembleMeanRate: over the longest stretch without a step, be it over or not, also across changes of the rate.
+func TestEnsembleMeanRate(t *testing.T) {
+	for _, c := range []struct{ until, want float64 }{{3.5, 20e-6}, {10, -4e-6}} {
+		e := newEnsemble(t, 1, EnsembleOptions{})
+		for _, s := range []Segment{
+			{seconds(0), seconds(0), 10e-6, 1}, {seconds(1), seconds(1 + 10e-6), 25e-6, 1}, // 60 µs in 3 s
+			{seconds(3), seconds(3), -4e-6, 2},
+		} {
+			if err := e.Begin(0, s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := result(t, e, seconds(c.until))
+		expect(t, "mean rate", r.Clocks[0].MeanRate, c.want, 1e-6, 0)
+		expect(t, "largest mean rate", r.MeanRate, math.Abs(c.want), 1e-6, 0)
+		if r.Clocks[0].StretchSeconds != max(3, c.until-3) {
+			t.Errorf("stretch of %g s", r.Clocks[0].StretchSeconds)
+		}
+		if err := e.End(0, seconds(c.until+20)); err != nil {
+			t.Fatal(err)
+		}
+		r = result(t, e, seconds(100)) // what comes after its end does not count
+		if r.Clocks[0].StretchSeconds != c.until+17 {
+			t.Errorf("stretch of %g s until its end", r.Clocks[0].StretchSeconds)
+		}
+		expect(t, "mean rate until the end", r.Clocks[0].MeanRate, -4e-6, 1e-6, 0)
+	}
+}
+
 // TestEnsembleRateIsNotDefined: where a clock jumps, stands still or runs backwards.
 func TestEnsembleRateIsNotDefined(t *testing.T) {
 	for what, second := range map[string]Segment{
@@ -350,6 +379,22 @@ func TestEnsembleRateIsNotDefined(t *testing.T) {
 		if r.PrecisionSeconds.Known || r.ConvergenceSeconds.Known || r.Clocks[1].AccuracySeconds.Known {
 			t.Errorf("%s: of one clock: %+v", what, r)
 		}
+	}
+}
+
+// TestEnsembleRateOfOneIsLost: of two clocks one jumped, so the largest rate is not known.
+func TestEnsembleRateOfOneIsLost(t *testing.T) {
+	e := newEnsemble(t, 2, EnsembleOptions{})
+	for clock, s := range []Segment{{seconds(0), seconds(0), 1e-6, 1}, {seconds(0), seconds(0), 1e-6, 1}, {seconds(1), seconds(1.5), 1e-6, 1}} {
+		if err := e.Begin(min(clock, 1), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := result(t, e, seconds(2))
+	unknown(t, "ρ_v", r.Rate)
+	expect(t, "ρ_v of the other", r.Clocks[0].Rate, 1e-6, 1e-6, 0)
+	if r.Jumps != 1 || r.Clocks[1].Jumps != 1 {
+		t.Errorf("%d jumps", r.Jumps)
 	}
 }
 
@@ -417,14 +462,16 @@ func TestEnvelopeBracketsTheTruth(t *testing.T) {
 		var at, x []float64 // breakpoints
 		now, offset := 0.0, 0.0
 		// The clock steps once, to where it has never been: what was before must count, and nothing across.
-		var before []EnvelopePoint
+		var before []float64
 		reached := 0.0
 		pieces, step := 2+r.IntN(100), r.IntN(150)
 		for i := range pieces {
 			if i == step && i > 0 {
 				checkEnvelope(t, result(t, e, seconds(now)).Envelope, append(at, now), append(x, offset), nil, 0)
 				reached = slices.Max(append(x, offset)) - slices.Min(append(x, offset))
-				before = result(t, e, seconds(now)).Envelope
+				for _, p := range result(t, e, seconds(now)).Envelope {
+					before = append(before, slowContinuousMTIE(append(at, now), append(x, offset), p.WindowSeconds))
+				}
 				at, x, offset = nil, nil, offset+1
 			}
 			epoch := virtualclock.Epoch(1)
@@ -444,8 +491,8 @@ func TestEnvelopeBracketsTheTruth(t *testing.T) {
 	}
 }
 
-// checkEnvelope holds a curve against the breakpoints of one stretch, and the curve of the stretch before, which reached that MTIE in all.
-func checkEnvelope(t *testing.T, got []EnvelopePoint, at, x []float64, before []EnvelopePoint, reached float64) {
+// checkEnvelope holds a curve against the breakpoints of one stretch, and the MTIE of the stretch before, which was reached in all of it.
+func checkEnvelope(t *testing.T, got []EnvelopePoint, at, x []float64, before []float64, reached float64) {
 	t.Helper()
 	n, length := len(got), at[len(at)-1]-at[0]
 	if want := max(length, 0.25); n == 0 && length >= 0.25 || n > len(before) && got[n-1].WindowSeconds > want {
@@ -458,7 +505,8 @@ func checkEnvelope(t *testing.T, got []EnvelopePoint, at, x []float64, before []
 		}
 		atLeast := max(want, reached)
 		if i < len(before) {
-			want, atLeast = max(want, before[i].MTIEAtLeastSeconds.Value), max(want, before[i].MTIESeconds.Value)
+			want = max(want, before[i])
+			atLeast = want
 		}
 		if !p.MTIESeconds.Known || p.MTIESeconds.Value < want-1e-12 || p.MTIEAtLeastSeconds.Value > atLeast+1e-12 && length >= p.WindowSeconds {
 			t.Fatalf("MTIE(%g) is %g, not in %g … %g", p.WindowSeconds, want, p.MTIEAtLeastSeconds.Value, p.MTIESeconds.Value)

@@ -212,13 +212,13 @@ func (o *stabilityOctave) average(l *stabilityLevel, m int, last, mask uint64) {
 	case l.run < 3*m:
 		o.noAverage++
 		return
-	case o.averages.due(l.run, m):
-		o.averages.restart()
+	case l.run == 3*m:
+		o.averages.sum = 0
 		for j := range m {
-			o.averages.add(secondDifference(mean(j), mean(j+m), mean(j+2*m)))
+			o.averages.sum += secondDifference(mean(j), mean(j+m), mean(j+2*m))
 		}
 	default:
-		o.averages.add(thirdDifference(mean(0), mean(m), mean(2*m), mean(3*m)))
+		o.averages.sum += thirdDifference(mean(0), mean(m), mean(2*m), mean(3*m))
 	}
 	o.averages.term()
 }

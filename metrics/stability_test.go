@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -73,8 +74,13 @@ func TestStabilityAgreesWithTheDefinitions(t *testing.T) {
 			value, n = slowMTIE(x, m)
 			if stride == 1 {
 				same(t, "MTIE "+what, p.MTIESeconds, value, n, 0)
-			} else if p.ExcludedMTIE == 0 && p.MTIESeconds.Known {
-				checkBracket(t, what, x, p)
+			} else {
+				if value, n := slowBlocks(x, overlap, stride); p.MTIESeconds.Known != (n > 0) || p.MTIESeconds.Value != value {
+					t.Errorf("MTIE %s: %+v, want %g from %d windows", what, p.MTIESeconds, value, n)
+				}
+				if p.ExcludedMTIE == 0 && p.MTIESeconds.Known {
+					checkBracket(t, what, x, p)
+				}
 			}
 		}
 		want := 0
@@ -88,6 +94,18 @@ func TestStabilityAgreesWithTheDefinitions(t *testing.T) {
 			return
 		}
 	}
+}
+
+// slowBlocks is the largest difference within overlap+1 blocks of stride samples, one after the other, none of which lacks a sample. The
+// last block need not be over.
+func slowBlocks(x []float64, overlap, stride int) (value float64, n int) {
+	for first := 0; first+overlap*stride < len(x); first += stride {
+		window := x[first:min(len(x), first+(overlap+1)*stride)]
+		if low, high := slices.Min(window), slices.Max(window); finite(low) && finite(high) { // the minimum of NaN is NaN
+			value, n = math.Max(value, high-low), n+1
+		}
+	}
+	return value, n
 }
 
 // checkBracket: the windows of τ that the strided estimate has seen are no worse than it says, and no better than what was reached.
@@ -122,6 +140,19 @@ func TestStabilityWithGaps(t *testing.T) {
 	unknown(t, "ADEV: of three samples at equal distances one is always missing", p.ADEV)
 	if b, err := json.Marshal(p); err != nil || !json.Valid(b) {
 		t.Errorf("%s %v", b, err)
+	}
+}
+
+// TestStabilityEndsInAGap: an unfinished block that lacks a sample is not complete.
+func TestStabilityEndsInAGap(t *testing.T) {
+	s := newStability(t, 1, 1)
+	for _, x := range []float64{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, math.NaN(), 9} {
+		s.Add(x)
+	}
+	p := s.Result().Points[2]
+	expect(t, "MTIE(4), strided", p.MTIESeconds, 0, 0, 0)
+	if p.Factor != 4 || p.Stride != 4 {
+		t.Errorf("%+v", p)
 	}
 }
 
