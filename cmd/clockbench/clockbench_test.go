@@ -131,6 +131,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{[]string{"sim", "lan_sw", "--seeds", "x"}, "neither a seed nor a range"},
 		{[]string{"sim", "lan_sw", "--seeds", "1-1000000000"}, "more than"},
 		{[]string{"sim", "lan_sw", "--seeds", "0-18446744073709551615"}, "more than"},
+		{[]string{"sim", "lan_sw", "--seeds", "1-501", "--out", filepath.Join(t.TempDir(), "many")}, "more than the 500"},
 		{[]string{"sim", "lan_sw", "--jobs", "0"}, "at least one"},
 		{[]string{"sim", "--colour"}, "unknown flag"},
 		{[]string{"simulate"}, "unknown command"},

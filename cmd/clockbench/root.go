@@ -15,6 +15,7 @@ import (
 // The exit codes beside those of internal/cli, documented in docs/scenarios.md.
 const (
 	exitViolation = 3
+	exitDifferent = 4
 )
 
 // app is what every command needs of the world.
@@ -56,7 +57,7 @@ checks every interval that the node claims, with no tolerance.`,
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.UsageError(err) })
-	root.AddCommand(newScenarios(a), newSim(a), newScale(a), newVersion(a))
+	root.AddCommand(newScenarios(a), newSim(a), newScale(a), newReport(a), newRerun(a), newVersion(a))
 	return root
 }
 

@@ -84,9 +84,16 @@ func (a *app) listScenarios() error {
 	return w.Flush()
 }
 
+// loaded is a scenario with its file, and the name that it was asked for by.
+type loaded struct {
+	*sim.Scenario
+	source []byte
+	asked  string
+}
+
 // load returns the scenarios that the arguments name, by name or by path.
-func load(names []string) ([]*sim.Scenario, error) {
-	var all []*sim.Scenario
+func load(names []string) ([]loaded, error) {
+	var all []loaded
 	for _, name := range names {
 		s, err := loadOne(name)
 		if err != nil {
@@ -105,23 +112,27 @@ func load(names []string) ([]*sim.Scenario, error) {
 // maxFile is more than any scenario has.
 const maxFile = 1 << 20
 
-func loadOne(name string) (*sim.Scenario, error) {
+func loadOne(name string) (loaded, error) {
 	if !strings.ContainsAny(name, "/.") {
 		s, err := sim.Load(name)
-		return s, cli.UsageError(err)
+		if err != nil {
+			return loaded{}, cli.UsageError(err)
+		}
+		b, err := sim.Source(name)
+		return loaded{s, b, name}, err
 	}
 	f, err := os.Open(name)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, cli.UsageError(fmt.Errorf("there is no scenario file %s", name))
+			return loaded{}, cli.UsageError(fmt.Errorf("there is no scenario file %s", name))
 		}
-		return nil, fmt.Errorf("the scenario cannot be read: %w", err)
+		return loaded{}, fmt.Errorf("the scenario cannot be read: %w", err)
 	}
 	defer func() { _ = f.Close() }()
 	b, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if err != nil {
-		return nil, fmt.Errorf("the scenario cannot be read: %w", err)
+		return loaded{}, fmt.Errorf("the scenario cannot be read: %w", err)
 	}
 	s, err := sim.Parse(strings.TrimSuffix(filepath.Base(name), ".toml"), b)
-	return s, cli.UsageError(err)
+	return loaded{s, b, name}, cli.UsageError(err)
 }

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clockd/clockd/internal/cli"
+	"github.com/clockd/clockd/internal/lab/result"
 	"github.com/clockd/clockd/internal/sim"
 )
 
@@ -22,6 +23,7 @@ type simOptions struct {
 	seeds   string
 	jobs    int
 	out     string
+	force   bool
 	verbose bool
 }
 
@@ -40,6 +42,7 @@ of chrony, tuned chrony and an oracle where there are any, and beside a linear r
 same samples. Exit code 3: an interval did not contain true time although the assumptions hold.`,
 		Example: `  clockbench sim lan_sw dc wan temp --seeds 1-20
   clockbench sim --all --seeds 1-20 --json --out figures.json
+  clockbench sim lan_sw --seeds 7 --out run   # with report.html, pictures and series
   clockbench sim lan_sw --seeds 7 -v`,
 		RunE: func(c *cobra.Command, names []string) error { return a.sim(c.Context(), names, &o) },
 	}
@@ -47,7 +50,8 @@ same samples. Exit code 3: an interval did not contain true time although the as
 	f.BoolVar(&o.all, "all", false, "run all scenarios of the program")
 	f.StringVar(&o.seeds, "seeds", "1-5", "seeds such as 7, 1-20 or 1,4,9-12")
 	f.IntVar(&o.jobs, "jobs", runtime.GOMAXPROCS(0), "how many runs at a time; the results do not depend on it")
-	f.StringVarP(&o.out, "out", "o", "", "write the results as JSON to this file as well")
+	f.StringVarP(&o.out, "out", "o", "", "write result.json, series, report.html and pictures into this directory; a name ending in .json: the figures as JSON")
+	f.BoolVar(&o.force, "force", false, "replace results that the directory holds already")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "a row for each seed as well")
 	f.BoolVar(&a.json, "json", false, "print JSON, for programs")
 	return c
@@ -101,11 +105,16 @@ func (a *app) sim(ctx context.Context, names []string, o *simOptions) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.runAll(ctx, scenarios, seeds, o.jobs)
+	store, err := newStore(a, o, scenarios, seeds)
 	if err != nil {
 		return err
 	}
-	if err := a.write(r, o); err != nil {
+	r, err := a.runAll(ctx, scenarios, seeds, o.jobs, store)
+	if r == nil || len(r.Runs) == 0 {
+		return errors.Join(err, store.close())
+	}
+	// What was measured is kept, even if the rest was not.
+	if err := errors.Join(err, store.close(), a.write(r, o)); err != nil {
 		return err
 	}
 	return r.verdict()
@@ -113,13 +122,9 @@ func (a *app) sim(ctx context.Context, names []string, o *simOptions) error {
 
 // write prints the report and stores it.
 func (a *app) write(r *report, o *simOptions) error {
-	if o.out != "" {
-		f, err := os.Create(o.out)
-		if err != nil {
-			return fmt.Errorf("the results cannot be stored: %w", err)
-		}
-		err = errors.Join(a.printJSON(f, r), f.Close())
-		if err != nil {
+	if strings.HasSuffix(o.out, ".json") {
+		var b bytes.Buffer
+		if err := errors.Join(a.printJSON(&b, r), result.WriteFile(o.out, b.Bytes())); err != nil {
 			return err
 		}
 	}
@@ -143,8 +148,9 @@ func (r *report) verdict() error {
 	return &cli.CodeError{Code: exitViolation, Err: fmt.Errorf("intervals did not contain true time although the assumptions hold: %s", strings.Join(wrong, ", "))}
 }
 
-// runAll runs every scenario with every seed, some at a time; the order of the results does not depend on how many.
-func (a *app) runAll(ctx context.Context, scenarios []*sim.Scenario, seeds []uint64, jobs int) (*report, error) {
+// runAll runs every scenario with every seed, some at a time; the order of the results does not depend on how many. With an error
+// what was run until then is returned as well.
+func (a *app) runAll(ctx context.Context, scenarios []loaded, seeds []uint64, jobs int, store *store) (*report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	total := len(scenarios) * len(seeds)
@@ -159,40 +165,48 @@ func (a *app) runAll(ctx context.Context, scenarios []*sim.Scenario, seeds []uin
 	for range min(jobs, total) {
 		group.Go(func() {
 			for i := range tasks {
-				s := scenarios[i/len(seeds)]
+				s, seed := scenarios[i/len(seeds)], seeds[i%len(seeds)]
 				done := 0.0
-				r, err := s.Run(seeds[i%len(seeds)], func(part float64) error {
+				r, err := store.run(s, seed, func(part float64) error {
 					bar.add((part - done) * s.Work())
 					done = part
 					return context.Cause(ctx)
 				})
 				if err != nil {
-					cancel(fmt.Errorf("scenario %s, seed %d: %w", s.Name, seeds[i%len(seeds)], err))
+					cancel(fmt.Errorf("scenario %s, seed %d: %w", s.Name, seed, err))
+				} else {
+					results[i] = r
 				}
-				results[i] = r
 			}
 		})
 	}
 	for i := range total {
 		select {
 		case tasks <- i:
+			continue
 		case <-ctx.Done():
 		}
+		break
 	}
 	close(tasks)
 	group.Wait()
 	bar.end()
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
+	return summarise(scenarios, results, len(seeds)), context.Cause(ctx)
+}
+
+// summarise puts the results of the runs that ended together.
+func summarise(scenarios []loaded, results [][]sim.Result, seeds int) *report {
 	r := &report{}
 	for i, s := range scenarios {
 		var own []sim.Result
-		for _, x := range results[i*len(seeds) : (i+1)*len(seeds)] {
+		for _, x := range results[i*seeds : (i+1)*seeds] {
 			own = append(own, x...)
+		}
+		if len(own) == 0 {
+			continue
 		}
 		r.Runs = append(r.Runs, own...)
 		r.Summary = append(r.Summary, s.Summarise(own))
 	}
-	return r, nil
+	return r
 }

@@ -15,6 +15,8 @@ type Checker struct {
 	// First is the first violation; Worst is how far the truth was outside at the most, in seconds.
 	First *Violation
 	Worst float64
+	// Found, if set, is told of every violation.
+	Found func(v Violation)
 }
 
 // Violation is an interval that did not contain true time.
@@ -58,10 +60,16 @@ func (c *Checker) check(h *Host, k *virtualclock.Coefficients, side string) virt
 	}
 	c.Violations++
 	c.Worst = max(c.Worst, math.Abs(outside))
-	if c.First == nil {
-		c.First = &Violation{
+	if c.First == nil || c.Found != nil {
+		v := Violation{
 			At: w.now.Seconds(), Side: side, Outside: outside, HalfWidth: i.Latest.Seconds(i.Earliest) / 2,
 			Error: k.Time(h.Reading(w.now)).Seconds(low), Status: i.Status,
+		}
+		if c.First == nil {
+			c.First = &v
+		}
+		if c.Found != nil {
+			c.Found(v)
 		}
 	}
 	return i

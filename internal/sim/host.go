@@ -111,6 +111,12 @@ func (h *Host) Address() string { return address(int(h.index)).String() + ":123"
 // ReferenceID is what those who follow this host put in their answers.
 func (h *Host) ReferenceID() uint32 { return ntp.ReferenceID(address(int(h.index))) }
 
+// Serves reports whether the host's node answers others: it is a server that follows servers.
+func (h *Host) Serves() bool { return h.serve }
+
+// Paused reports whether the host stands still.
+func (h *Host) Paused() bool { return h.paused }
+
 // Oscillator returns the oscillator behind the counter.
 func (h *Host) Oscillator() *Oscillator { return h.oscillator }
 

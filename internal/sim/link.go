@@ -46,6 +46,10 @@ func (w *World) Connect(client *Host, source int, server *Host, to, from *Path) 
 // dispatch sends a message that leaves at instant t over a path; it takes the slot over.
 func (w *World) dispatch(slot int32, p *Path, to *Host, t Instant) {
 	arrivals, n := p.transit(t)
+	if n > 0 && w.Travelled != nil {
+		m := &w.messages[slot]
+		w.Travelled(w.links[m.link], m.answer, (arrivals[0] - t).Seconds())
+	}
 	switch n {
 	case 0:
 		w.release(slot)

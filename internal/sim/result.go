@@ -87,9 +87,18 @@ type Result struct {
 // Run runs the scenario with one seed and returns one result for each client. progress, if not nil, is told now and then how far
 // it is, from 0 to 1; if it returns an error the run ends with it.
 func (s *Scenario) Run(seed uint64, progress func(part float64) error) ([]Result, error) {
+	return s.RunWatched(seed, nil, progress)
+}
+
+// RunWatched is Run with an observer, nil for none, that is given the world before anything has happened in it, to set the world's
+// and the checkers' hooks. It must not change the run.
+func (s *Scenario) RunWatched(seed uint64, watch func(w *World), progress func(part float64) error) ([]Result, error) {
 	w, err := s.Build(seed)
 	if err != nil {
 		return nil, err
+	}
+	if watch != nil {
+		watch(w)
 	}
 	end := s.Length.Instant()
 	const parts = 100

@@ -18,6 +18,10 @@ type World struct {
 	Events uint64
 	// Observe, if set, is called for every report of a node.
 	Observe func(h *Host, r node.Report)
+	// Sampled, if set, is called when all clocks have been looked at.
+	Sampled func()
+	// Travelled, if set, is told how long each packet is on its way, in seconds; a lost one is not told of.
+	Travelled func(l *Link, answer bool, delay float64)
 
 	seed     uint64
 	now      Instant
@@ -134,6 +138,9 @@ func (w *World) handle(e *event) {
 		}
 		for _, g := range w.groups {
 			g.sample()
+		}
+		if w.Sampled != nil {
+			w.Sampled()
 		}
 		w.queue.push(event{at: w.now + w.sampleStep(), kind: eventSample, host: -1, slot: -1})
 	case eventLook:
