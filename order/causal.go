@@ -75,6 +75,10 @@ func (q *Causal[T]) Add(dst []Delivery[T], member int, v Vector, m T) ([]Deliver
 			return dst, q.refuse(member, sequence, reason.QueueFull)
 		}
 		dst = q.giveUp(dst, member, sequence)
+		if sequence <= q.delivered[member] {
+			// A message that was in the way said, wrongly, that its sender had this one.
+			return dst, q.refuse(member, sequence, reason.QueuePast)
+		}
 		if q.delivered[member]+1 == sequence && q.blocker(member, v) < 0 {
 			return q.settle(q.deliver(dst, member, m)), nil
 		}
@@ -248,16 +252,26 @@ func (q *Causal[T]) Missing() (member int, first, last uint64, ok bool) {
 			continue
 		}
 		if !ring.has(next, next) {
-			last := next
+			last = next
 			for !ring.has(next, last+1) {
 				last++
 			}
 			return k, next, last, true
 		}
 		v := ring.at(next).message.vector
-		if b := q.blocker(k, v); b >= 0 && !q.rings[b].has(q.delivered[b]+1, q.delivered[b]+1) {
-			return b, q.delivered[b] + 1, v[b], true
+		b := q.blocker(k, v)
+		if b < 0 || q.rings[b].has(q.delivered[b]+1, q.delivered[b]+1) {
+			continue
 		}
+		first := q.delivered[b] + 1
+		last := first
+		for last < v[b] && q.rings[b].held > 0 && !q.rings[b].has(first, last+1) {
+			last++
+		}
+		if q.rings[b].held == 0 {
+			last = v[b]
+		}
+		return b, first, last, true
 	}
 	return 0, 0, 0, false
 }

@@ -169,7 +169,7 @@ func TestEveryHostPutsAnEventIntoTheSlotInWhichItWasMade(t *testing.T) {
 			w, hosts, l := latticeWorld(r, faults)
 			s := Sparse{l, 1 + r.Int64N(3), silent}
 			for range 100 {
-				w.Advance(time.Duration(r.Int64N(int64(50 * time.Millisecond))))
+				w.Advance(time.Duration(r.Int64N(int64(500 * time.Millisecond))))
 				slot, err := s.Wait(t.Context(), hosts[0], w)
 				if err != nil {
 					continue

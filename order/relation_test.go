@@ -170,10 +170,10 @@ func stampWorld(t *testing.T, r *rand.Rand, faults clocktest.Faults, o clocktest
 	for j := range events {
 		for i := range j {
 			x, y := &events[i], &events[j]
-			switch c := x.stamp.Compare(&y.stamp); {
-			case c == After:
+			switch x.stamp.Compare(&y.stamp) {
+			case After:
 				out.wrong++
-			case c == Before:
+			case Before:
 				out.told++
 			}
 			if x.stamp.Node == y.stamp.Node && x.stamp.Epoch == y.stamp.Epoch && x.stamp.Key().Compare(y.stamp.Key()) > 0 {

@@ -33,6 +33,20 @@ func (k Key) Compare(o Key) int {
 	return cmp.Compare(k.Sequence, o.Sequence)
 }
 
+// less is Compare < 0, for the queues.
+func (k *Key) less(o *Key) bool {
+	if a, b := k.Time.UnixNano(), o.Time.UnixNano(); a != b {
+		return a < b
+	}
+	if a, b := k.Time.Fraction(), o.Time.Fraction(); a != b {
+		return a < b
+	}
+	if k.Node != o.Node {
+		return k.Node < o.Node
+	}
+	return k.Sequence < o.Sequence
+}
+
 // Stamp says when and where an event happened, as far as the clock could tell.
 type Stamp struct {
 	virtualclock.Interval

@@ -25,7 +25,9 @@ type Total[T any] struct {
 	members []totalMember[T]
 	// slowest is the member with the smallest frontier.
 	slowest int
-	counts  Counts
+	// last is the key of the last message that was delivered.
+	last   Key
+	counts Counts
 }
 
 type totalMember[T any] struct {
@@ -54,7 +56,7 @@ func NewTotal[T any](l Limits, size func(T) int, members ...Node) (*Total[T], er
 	if l.Policy != Refuse {
 		return nil, fmt.Errorf("order: a total order has only the policy Refuse; let the members agree, and Remove")
 	}
-	q := &Total[T]{limits: l, size: size, index: make(map[Node]int)}
+	q := &Total[T]{limits: l, size: size, index: make(map[Node]int), last: Key{Time: virtualclock.MinTime()}}
 	for _, m := range members {
 		if err := q.Join(m, Key{Time: virtualclock.MinTime()}); err != nil {
 			return nil, err
@@ -63,12 +65,17 @@ func NewTotal[T any](l Limits, size func(T) int, members ...Node) (*Total[T], er
 	return q, nil
 }
 
-// Join adds a member that will send nothing with a key of frontier or less. All hosts must add it at the same place in the order.
+// Join adds a member that will send nothing with a key of frontier or less, which must not be before what was delivered already
+// (PromiseBroken). All hosts must add it at the same place in the order.
 func (q *Total[T]) Join(node Node, frontier Key) error {
 	q.sweep()
 	if _, known := q.index[node]; known || len(q.members) >= q.limits.Senders {
 		q.counts.Refused.Add(reason.QueueSender)
 		return fmt.Errorf("order: no room for member %d, or it is one: %w", node, reason.QueueSender)
+	}
+	if frontier.Compare(q.last) < 0 {
+		q.counts.Refused.Add(reason.PromiseBroken)
+		return fmt.Errorf("order: member %d may send what should have been delivered already: %w", node, reason.PromiseBroken)
 	}
 	q.index[node] = len(q.members)
 	q.members = append(q.members, totalMember[T]{node: node, frontier: frontier})
@@ -140,7 +147,7 @@ func (q *Total[T]) promised(dst []Delivery[T], i int, k Key) []Delivery[T] {
 func (q *Total[T]) findSlowest() {
 	q.slowest = 0
 	for i := range q.members {
-		if q.members[i].frontier.Compare(q.members[q.slowest].frontier) < 0 {
+		if q.members[i].frontier.less(&q.members[q.slowest].frontier) {
 			q.slowest = i
 		}
 	}
@@ -151,24 +158,26 @@ func (q *Total[T]) drain(dst []Delivery[T]) []Delivery[T] {
 	if len(q.members) == 0 {
 		return dst
 	}
-	limit := q.members[q.slowest].frontier
-	for {
-		least := -1
+	for limit := &q.members[q.slowest].frontier; ; {
+		var m *totalMember[T]
+		least := limit
 		for i := range q.members {
-			if m := &q.members[i]; m.count > 0 && (least < 0 || m.at(0).key.Compare(q.members[least].at(0).key) < 0) {
-				least = i
+			if x := &q.members[i]; x.count > 0 {
+				if head := &x.at(0).key; !least.less(head) {
+					m, least = x, head
+				}
 			}
 		}
-		if least < 0 || q.members[least].at(0).key.Compare(limit) > 0 {
+		if m == nil {
 			return dst
 		}
-		m := &q.members[least]
 		head := m.pop()
 		if q.size != nil {
 			m.bytes -= q.size(head.message)
 		}
 		q.counts.Held--
 		q.counts.Delivered++
+		q.last = head.key
 		dst = append(dst, Delivery[T]{m.node, head.key.Sequence, head.message, 0})
 	}
 }

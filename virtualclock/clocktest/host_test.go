@@ -3,11 +3,10 @@ package clocktest
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"math/rand/v2"
 
 	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/reason"
