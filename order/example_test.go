@@ -2,6 +2,7 @@ package order_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -292,4 +293,32 @@ func ExampleHolder() {
 	// after 9.9999 s: true
 	// nobody else yet: true
 	// after 10.0009 s: <nil>
+}
+
+// commitOnce is how docs/ordering.md begins.
+func commitOnce(ctx context.Context) error {
+	clock, err := virtualclock.OpenPage("/run/clockd/page")
+	if err != nil {
+		return err // no daemon, or no page: the error says what to do
+	}
+	defer clock.Close()
+	committer := order.NewCommitter(clock, time.Second, nil)
+	commit, err := committer.Pick()
+	if err != nil {
+		return err // the clock does not know the time: do not guess
+	}
+	// Write, replicate: the wait runs meanwhile.
+	if err := committer.Wait(ctx, commit); err != nil {
+		return err // the clock was lost or stepped: take a new timestamp
+	}
+	// Now it may be seen.
+	return nil
+}
+
+// resumeAfterStep is what docs/ordering.md says of steps.
+func resumeAfterStep(stamper *order.Stamper) {
+	_, err := stamper.Stamp()
+	if errors.Is(err, virtualclock.ErrEpoch) {
+		stamper.Resume() // after dealing with what was stamped before: it may have been wrong
+	}
 }

@@ -84,9 +84,9 @@ func history(ctx context.Context, r *rand.Rand, kind virtualclock.Kind, wrong in
 	return room
 }
 
-// TestCommitWaitGivesExternalConsistency for a million random histories of clocks whose bound holds, of either kind; and the same test
+// TestCommitWaitInAMillionHistories gives external consistency: for a million random histories of clocks whose bound holds, of either kind; and the same test
 // finds anomalies when a bound does not hold, and when nobody waits.
-func TestCommitWaitGivesExternalConsistency(t *testing.T) {
+func TestCommitWaitInAMillionHistories(t *testing.T) {
 	r := seeded(t)
 	n := 1_000_000
 	if raceEnabled || testing.CoverMode() != "" {

@@ -76,18 +76,19 @@ func (b *bank) play(ctx context.Context) (*result, error) {
 	working, cancel := context.WithTimeout(ctx, b.options.duration)
 	defer cancel()
 	var running sync.WaitGroup
-	failed := make(chan error, b.options.tellers+1)
+	failed := make(chan error, b.options.tellers+2)
 	for k := range b.options.tellers {
 		running.Go(func() { failed <- b.teller(working, rand.New(rand.NewPCG(b.options.seed, uint64(k)))) })
 	}
 	running.Go(func() { failed <- b.auditor(working) })
-	go func() {
+	running.Go(func() {
 		select {
 		case <-working.Done():
-		case <-b.network.Ended():
+		case err := <-b.network.Ended():
+			failed <- err
 			cancel()
 		}
-	}()
+	})
 	running.Wait()
 	close(failed)
 	for e := range failed {
@@ -190,11 +191,17 @@ func (b *bank) teller(ctx context.Context, r *rand.Rand) error {
 			b.log.refuse(refused.Error())
 			// Whoever was refused has not learnt that anything is complete.
 			time.Sleep(time.Duration(r.Int64N(int64(2 * time.Millisecond))))
-		case ctx.Err() != nil:
-			return nil
 		default:
-			return fmt.Errorf("the branch %s: %w", b.offices[i].name, err)
+			return b.broken(ctx, i, err)
 		}
+	}
+	return nil
+}
+
+// broken says that a branch cannot be reached; when the day is over that is no surprise.
+func (b *bank) broken(ctx context.Context, i int, err error) error {
+	if ctx.Err() == nil {
+		return fmt.Errorf("the branch %s: %w", b.offices[i].name, err)
 	}
 	return nil
 }
@@ -203,13 +210,10 @@ func (b *bank) teller(ctx context.Context, r *rand.Rand) error {
 func (b *bank) auditor(ctx context.Context) error {
 	for ctx.Err() == nil {
 		at, sum := toWire(b.network.True()), int64(0)
-		for _, o := range b.offices {
+		for i, o := range b.offices {
 			var part int64
 			if err := o.client.Call("Branch.Snapshot", at, &part); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return fmt.Errorf("the branch %s: %w", o.name, err)
+				return b.broken(ctx, i, err)
 			}
 			sum += part
 		}

@@ -121,10 +121,9 @@ func list(numbers []int) string {
 		for end+1 < len(numbers) && numbers[end+1] == numbers[end]+1 {
 			end++
 		}
-		switch {
-		case end == k:
+		if end == k {
 			parts = append(parts, fmt.Sprintf("#%d", numbers[k]))
-		default:
+		} else {
 			parts = append(parts, fmt.Sprintf("#%d-%d", numbers[k], numbers[end]))
 		}
 		k = end + 1
