@@ -8,9 +8,18 @@ import (
 
 	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/virtualclock"
+	"github.com/clockd/clockd/virtualclock/clocktest"
 )
 
 func seeded(t testing.TB) *rand.Rand { return rand.New(rand.NewPCG(testkit.Seed(t), 0)) }
+
+// rounds is n, or a sixth of it where everything is slow.
+func rounds(n int) int {
+	if raceEnabled || testing.CoverMode() != "" {
+		return n / 6
+	}
+	return n
+}
 
 const (
 	external = virtualclock.External
@@ -87,3 +96,12 @@ func (c *fastClock) Now() virtualclock.Interval {
 	}
 	return interval(early, late, c.kind)
 }
+
+// What all of this runs on.
+var (
+	_ PointClock            = (*virtualclock.Reader)(nil)
+	_ PointClock            = (*virtualclock.Local)(nil)
+	_ PointClock            = (*clocktest.Host)(nil)
+	_ virtualclock.Reasoner = (*clocktest.Host)(nil)
+	_ Sleeper               = (*clocktest.World)(nil)
+)

@@ -78,7 +78,7 @@ func hybridRun(t *testing.T, r *rand.Rand, faults clocktest.Faults, o clocktest.
 func TestHybridClocksStayWithinTheMeasuredBound(t *testing.T) {
 	r := seeded(t)
 	told, caused := 0, 0
-	for k := range 40 {
+	for k := range rounds(40) {
 		o := clocktest.Options{Seed: r.Uint64(), Internal: k%2 == 1}
 		events, refused := hybridRun(t, r, clocktest.Honest, o)
 		if refused != 0 {
@@ -109,11 +109,11 @@ func TestHybridClocksStayWithinTheMeasuredBound(t *testing.T) {
 			}
 		}
 	}
-	if told < 10_000 || caused < 10_000 {
+	if told < rounds(10_000) || caused < rounds(10_000) {
 		t.Errorf("only %d pairs told by intervals, %d by causality", told, caused)
 	}
 	refused := 0
-	for range 40 {
+	for range rounds(60) {
 		_, n := hybridRun(t, r, clocktest.Lying, clocktest.Options{Seed: r.Uint64()})
 		refused += n
 	}

@@ -422,6 +422,7 @@ func spaced(s string) string {
 // delivered is in causal order but for what was given up.
 func TestCausalIsBounded(t *testing.T) {
 	r := seeded(t)
+	wentOn := 0
 	for k := range 200 {
 		const members = 3
 		l := Limits{Senders: members, Window: 1 + r.IntN(6), Policy: Policy(k % 2)}
@@ -470,9 +471,13 @@ func TestCausalIsBounded(t *testing.T) {
 		if c := q.Counts(); int(c.Delivered) != delivered || int(c.Delivered+c.Held) != accepted {
 			t.Fatalf("%+v, delivered %d, accepted %d", c, delivered, accepted)
 		}
-		if l.Policy == Skip && delivered < 20 {
-			t.Errorf("only %d delivered, %+v", delivered, l)
+		if l.Policy == Skip && !liars {
+			wentOn += delivered
 		}
+	}
+	// Of 50 histories of 90 messages that arrive each.
+	if wentOn < 1000 {
+		t.Errorf("only %d delivered under Skip", wentOn)
 	}
 }
 

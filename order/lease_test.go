@@ -89,18 +89,18 @@ func leaseRun(t *testing.T, r *rand.Rand, faults clocktest.Faults, o clocktest.O
 func TestLeasesNeverOverlap(t *testing.T) {
 	r := seeded(t)
 	holds := 0
-	for k := range 60 {
+	for k := range rounds(60) {
 		o := clocktest.Options{Seed: r.Uint64(), Internal: k%2 == 1}
 		overlaps, n := leaseRun(t, r, clocktest.Honest, o)
 		if holds += n; overlaps != 0 {
 			t.Fatalf("%d overlaps, %+v", overlaps, o)
 		}
 	}
-	if holds < 100_000 {
+	if holds < rounds(100_000) {
 		t.Errorf("leases were held at %d instants only", holds)
 	}
 	overlaps := 0
-	for range 60 {
+	for range rounds(120) {
 		n, _ := leaseRun(t, r, clocktest.Lying, clocktest.Options{Seed: r.Uint64()})
 		overlaps += n
 	}

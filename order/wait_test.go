@@ -89,7 +89,7 @@ func history(ctx context.Context, r *rand.Rand, kind virtualclock.Kind, wrong in
 func TestCommitWaitInAMillionHistories(t *testing.T) {
 	r := seeded(t)
 	n := 1_000_000
-	if raceEnabled || testing.CoverMode() != "" {
+	if rounds(n) < n {
 		n = 20_000
 	}
 	ctx := context.Background()
