@@ -41,7 +41,7 @@ run: build ## watch clocks that drift apart being held together (clockd demo)
 test: deps-system cross fuzz ## everything: cross-compile check, fuzz targets, tests with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 10m $(TESTFLAGS) ./...
-	$(GO) test -run 'Ratio|Alloc' ./virtualclock ./sync/roundtrip ./hw # what the race detector would falsify
+	$(GO) test -run 'Ratio|Alloc|Million' ./virtualclock ./sync/roundtrip ./hw ./order # what the race detector would falsify, or not end
 
 cross: ## check that other architectures compile
 	GOOS=linux GOARCH=arm64 $(GO) vet ./...
@@ -63,6 +63,7 @@ lint: ## golangci-lint (import table, forbidden calls, bugs), staticcheck, shell
 soak: build ## long runs: the demo for SOAKTIME (10m), tests SOAKCOUNT (5) times in random order, a minute per fuzz target
 	scripts/soak $(SOAKTIME)
 	$(GO) test -race -count $(SOAKCOUNT) -shuffle on -timeout 2h $(TESTFLAGS) ./...
+	$(GO) test -tags soak -timeout 24h $(TESTFLAGS) ./sync/agreement ./internal/sim # every bound, 200 seeds for each liar: hours
 	scripts/fuzz 60s
 
 install: build ## install into $(DESTDIR)$(PREFIX)

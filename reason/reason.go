@@ -124,6 +124,30 @@ const (
 	FigureUndefined
 	FigureNoTruth
 
+	// The ordering of events.
+	ClockUnsound
+	EpochChanged
+	KindChanged
+	IntervalsOverlap
+	IntervalKind
+	IntervalGroup
+	LatticeTooFine
+	ClockAhead
+	CounterExhausted
+	VectorImpossible
+	LeaseHeld
+	LeaseUnknown
+	LeaseOver
+	LeaseTooShort
+	LeaseLimit
+	QueueFull
+	QueueDuplicate
+	QueuePast
+	QueueSender
+	PromiseBroken
+	EncodingMalformed
+	EncodingTooLong
+
 	// Count is the number of codes: the length of an array that counts them.
 	Count
 )
@@ -219,6 +243,29 @@ var table = [Count]entry{
 	FigureTooFew:        {"figure_too_few", "there were too few observations to say"},
 	FigureUndefined:     {"figure_undefined", "it has no value: a clock jumped or stood still"},
 	FigureNoTruth:       {"figure_no_truth", "it is measured against true time, which is not known here"},
+
+	ClockUnsound:      {"clock_unsound", "the clock does not know the time at present"},
+	EpochChanged:      {"epoch_changed", "the clock was stepped: what was read of it before may have been wrong"},
+	KindChanged:       {"kind_changed", "the clock's intervals bound something else than before: true time, or the group's clocks only"},
+	IntervalsOverlap:  {"intervals_overlap", "the intervals of the two events overlap: the clocks cannot tell which came first"},
+	IntervalKind:      {"interval_kind", "an interval does not bound true time, or one of the two does and the other does not"},
+	IntervalGroup:     {"interval_group", "the intervals belong to clocks of different groups, which have nothing in common"},
+	LatticeTooFine:    {"lattice_too_fine", "the clock's error is too large for a time lattice as fine as this"},
+	ClockAhead:        {"clock_ahead", "a timestamp is later than any that a clock within its bound can have given by now"},
+	CounterExhausted:  {"counter_exhausted", "a logical counter has reached its largest value"},
+	VectorImpossible:  {"vector_impossible", "a vector clock has the wrong length, or knows events that have not happened yet"},
+	LeaseHeld:         {"lease_held", "somebody else may still hold the lease"},
+	LeaseUnknown:      {"lease_unknown", "there is no such lease, or it is another one by now"},
+	LeaseOver:         {"lease_over", "the lease may have ended"},
+	LeaseTooShort:     {"lease_too_short", "the lease is shorter than the clock's error, or longer than the longest allowed"},
+	LeaseLimit:        {"lease_limit", "the grantor keeps as many leases as it may"},
+	QueueFull:         {"queue_full", "the hold-back queue holds as much of this sender as it may: what is missing must come first"},
+	QueueDuplicate:    {"queue_duplicate", "the message is in the hold-back queue already"},
+	QueuePast:         {"queue_past", "the message was delivered already, or was given up"},
+	QueueSender:       {"queue_sender", "the sender is not among those that the hold-back queue knows or has room for"},
+	PromiseBroken:     {"promise_broken", "the sender had promised to send nothing as early as this any more"},
+	EncodingMalformed: {"encoding_malformed", "the bytes are not an encoding of that"},
+	EncodingTooLong:   {"encoding_too_long", "the encoding is of more than the caller allows"},
 
 	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
 	RequestUnauthenticated: {"request_unauthenticated", "the request has no MAC, and its sender must have one"},

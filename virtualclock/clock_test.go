@@ -308,7 +308,7 @@ func TestClockKeepsItsEpochThroughReset(t *testing.T) {
 	c.SetStatus(Synchronised, 1000, 2000)
 	c.SetDifference(1 << 48)
 	c.SetEpoch(3)
-	if i := c.Coefficients().Interval(20); i != (Interval{Unix(1000, 0), Unix(1020, 0), 8, Synchronised}) {
+	if i := c.Coefficients().Interval(20); i != (Interval{Unix(1000, 0), Unix(1020, 0), 8, Standing{Status: Synchronised}}) {
 		t.Errorf("interval %+v", i)
 	}
 	if d, ok := c.Coefficients().Duration(10, 30); !ok || math.Abs(d.Best-20e-9) > 1e-20 {

@@ -166,15 +166,22 @@ func (k Kind) String() string {
 type Epoch uint32
 
 // Interval is what a clock knows at one reading of its counter: true time was in [Earliest, Latest] if Status is sound. If it is
-// not, the interval is [MinTime, MaxTime].
+// not, the interval is [MinTime, MaxTime]. For an interval of the kind Internal "true time" is only that of the group.
 type Interval struct {
 	Earliest, Latest Time
 	Epoch            Epoch
-	Status           Status
+	Standing
+}
+
+// Standing is what an interval is worth, and what it bounds. It is a struct of its own because the compiler keeps no struct of
+// more than four fields in registers.
+type Standing struct {
+	Status Status
+	Kind   Kind
 }
 
 // void is the interval that says nothing.
-func void(s Status, e Epoch) Interval { return Interval{minTime, maxTime, e, s} }
+func void(s Status, e Epoch) Interval { return Interval{minTime, maxTime, e, Standing{Status: s}} }
 
 // Coefficients is everything that turns a counter reading into a virtual time, an interval and a status: a snapshot of a
 // Clock, small enough to be copied, and the content of the shared page.
@@ -232,7 +239,7 @@ func (k *Coefficients) judge(c hw.Ticks) (Interval, reason.Code) {
 	if int64(c-k.VoidAfter) > 0 {
 		return void(Unsynchronised, k.Epoch), reason.PageVoid
 	}
-	i, why := Interval{Epoch: k.Epoch, Status: k.Status}, reason.OK
+	i, why := Interval{Epoch: k.Epoch, Standing: Standing{k.Status, k.Kind}}, reason.OK
 	if i.Status == Synchronised && int64(c-k.StaleAfter) > 0 {
 		i.Status, why = Holdover, reason.Stale
 	}

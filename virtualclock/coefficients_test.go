@@ -157,7 +157,7 @@ func TestIntervalAgreesWithBigAndRoundsOutward(t *testing.T) {
 		want := Interval{
 			Earliest: roundTime(bigLine(&Line{k.At, k.Earliest, early}, c), false),
 			Latest:   roundTime(bigLine(&Line{k.At, k.Latest, latePeriod}, c), true),
-			Epoch:    k.Epoch, Status: k.Status,
+			Epoch:    k.Epoch, Standing: Standing{k.Status, k.Kind},
 		}
 		if int64(c-k.StaleAfter) > 0 {
 			want.Status = Holdover
@@ -263,7 +263,7 @@ func TestElapsedContainsTheTruth(t *testing.T) {
 }
 
 func TestIntervalQuestions(t *testing.T) {
-	i := Interval{Unix(100, 0), Unix(200, 1), 1, Synchronised}
+	i := Interval{Unix(100, 0), Unix(200, 1), 1, Standing{Status: Synchronised}}
 	for _, c := range []struct {
 		at                      Time
 		after, before, contains bool

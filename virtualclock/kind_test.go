@@ -39,6 +39,9 @@ func TestKindIsReadFromThePage(t *testing.T) {
 		if k, why := r.Coefficients(); why != reason.OK || k.Kind != want || k.Status != Synchronised {
 			t.Errorf("kind %v, status %v (%v), want %v", k.Kind, k.Status, why, want)
 		}
+		if i, whole := r.Now(), r.Read().Interval; i.Kind != want || whole.Kind != want || i.Status != Synchronised {
+			t.Errorf("an interval of kind %v and one of kind %v, want %v", i.Kind, whole.Kind, want)
+		}
 	}
 	if External.String() != "EXTERNAL" || Internal.String() != "INTERNAL" {
 		t.Errorf("the names are %v and %v", External, Internal)

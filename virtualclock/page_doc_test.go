@@ -146,7 +146,7 @@ func compareWithExample(t *testing.T, program, path string, w *PageWriter, count
 			&late, &lateFrac); err != nil {
 			t.Fatalf("%q: %v", out, err)
 		}
-		got := Interval{Unix(early, earlyFrac), Unix(late, lateFrac), k.Epoch, status}
+		got := Interval{Unix(early, earlyFrac), Unix(late, lateFrac), k.Epoch, Standing{status, k.Kind}}
 		if want := k.Interval(hw.Ticks(ticks)); got != want {
 			t.Errorf("at %d the example says %+v, this package %+v", ticks, got, want)
 		}

@@ -252,7 +252,7 @@ func TestDeadWritersPageIsTakenOverInPlace(t *testing.T) {
 		if err := second.Publish(c.Coefficients()); err != nil {
 			t.Fatal(err)
 		}
-		if i := r.Now(); i != (Interval{Unix(7e18, 0), Unix(7e18, 5), 10, Synchronised}) {
+		if i := r.Now(); i != (Interval{Unix(7e18, 0), Unix(7e18, 5), 10, Standing{Status: Synchronised}}) {
 			t.Errorf("torn %t: the reader of the first sees %+v", torn, i)
 		}
 		if n, _ := r.Instance(); n != 2 || m.opened != 1 {

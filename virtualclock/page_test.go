@@ -89,8 +89,9 @@ func TestFastPathAgreesWithSlowPath(t *testing.T) {
 			v.words.store(wordSequence, 0) // waiting is tested elsewhere, and takes long
 		}
 		reading, want := v.look()
-		earliest, latest, epoch, status, why := v.now()
-		if got := (Interval{earliest, latest, epoch, status}); got != reading.Interval || why != want {
+		earliest, latest, epoch, worth, why := v.now()
+		status := worth.standing().Status
+		if got := (Interval{earliest, latest, epoch, worth.standing()}); got != reading.Interval || why != want {
 			t.Fatalf("now: %+v, %v; look: %+v, %v", got, why, reading.Interval, want)
 		}
 		if status.Sound() {
@@ -134,12 +135,13 @@ func FuzzPage(f *testing.F) {
 		if h, err := parseHeader(v.words); err == nil && (len(h.spec) == 0 || len(h.spec) > specBytes) {
 			t.Fatalf("the spec has %d bytes", len(h.spec))
 		}
-		earliest, latest, _, status, why := v.now()
+		earliest, latest, _, worth, why := v.now()
+		status := worth.standing().Status
 		reading, _ := v.look()
 		if latest.Before(earliest) || status > Synchronised || why >= reason.Count || status != Synchronised && why == reason.OK {
 			t.Fatalf("%v to %v, %v, %v", earliest, latest, status, why)
 		}
-		if i := reading.Interval; i.Earliest != earliest || i.Latest != latest || i.Status != status {
+		if i := reading.Interval; i.Earliest != earliest || i.Latest != latest || i.Standing != worth.standing() {
 			t.Fatalf("two readings at one counter reading: %+v and %v to %v %v", reading, earliest, latest, status)
 		}
 	})
@@ -335,7 +337,7 @@ func TestEpochsMayStep(t *testing.T) {
 		if err := l.Publish(c.Coefficients()); err != nil {
 			t.Fatal(err)
 		}
-		if r := l.Read(); r.Time != at || r.Interval != (Interval{at, at, Epoch(i + 1), Synchronised}) || r.Bound() != 0 {
+		if r := l.Read(); r.Time != at || r.Interval != (Interval{at, at, Epoch(i + 1), Standing{Status: Synchronised}}) || r.Bound() != 0 {
 			t.Errorf("after step %d: %+v", i, r)
 		}
 		m.Advance(1000)

@@ -39,8 +39,8 @@ func deadView(why reason.Code) *view {
 //
 // Only the good case is done here, all others (a writer at work, a stale or bad page, arithmetic that would not fit) are left
 // to slow, which does everything again from the beginning and with care. The parts of an Interval are returned one by one
-// because they stay in registers then.
-func (v *view) now() (earliest, latest Time, epoch Epoch, status Status, why reason.Code) {
+// because they stay in registers then, which is also why status and kind are packed into one number.
+func (v *view) now() (earliest, latest Time, epoch Epoch, worth packed, why reason.Code) {
 	p := v.words
 	sequence := p.load(wordSequence)
 	if sequence&1 != 0 {
@@ -77,8 +77,13 @@ func (v *view) now() (earliest, latest Time, epoch Epoch, status Status, why rea
 		return v.slow()
 	}
 	runtime.KeepAlive(v) // and with it the mapping
-	return Unix(early, uint32(earlyFrac)), Unix(late, uint32(lateFrac)), Epoch(meta), Synchronised, reason.OK
+	return Unix(early, uint32(earlyFrac)), Unix(late, uint32(lateFrac)), Epoch(meta), packed(Synchronised) | packed(meta>>40)&0xff00, reason.OK
 }
+
+// packed is a Standing in one number: the kind above the status.
+type packed uint16
+
+func (p packed) standing() Standing { return Standing{Status(p), Kind(p >> 8)} }
 
 // How long a reader waits for a writer that is at work, which takes it well below 1 µs: first spinning; then letting others run, for
 // a writer that was interrupted on this very processor; then sleeping, for one that a busy machine keeps from running.
@@ -92,9 +97,10 @@ const (
 // slow is now for all cases.
 //
 //go:noinline
-func (v *view) slow() (earliest, latest Time, epoch Epoch, status Status, why reason.Code) {
+func (v *view) slow() (earliest, latest Time, epoch Epoch, worth packed, why reason.Code) {
 	r, why := v.read()
-	return r.Interval.Earliest, r.Interval.Latest, r.Interval.Epoch, r.Interval.Status, why
+	i := &r.Interval
+	return i.Earliest, i.Latest, i.Epoch, packed(i.Status) | packed(i.Kind)<<8, why
 }
 
 // load copies the page's changing part to k and reads the counter while it does not change. Not OK: PageRetired, PageTorn, or what

@@ -116,7 +116,9 @@ func (r *Reader) mapView() (*mappedView, error) {
 // Now returns the interval in which true time was when the counter was read during this call. An interval that is not sound
 // reaches from MinTime to MaxTime; NowReason tells why.
 func (r *Reader) Now() (i Interval) {
-	i.Earliest, i.Latest, i.Epoch, i.Status, _ = r.view.Load().now()
+	var worth packed
+	i.Earliest, i.Latest, i.Epoch, worth, _ = r.view.Load().now()
+	i.Standing = worth.standing()
 	return
 }
 
@@ -128,7 +130,9 @@ func (r *Reader) Now() (i Interval) {
 //	                PageMissing: the Reader is closed; or the writer's reason
 //	Disrupted       CounterBackwards: the counter was reset; or the writer's reason
 func (r *Reader) NowReason() (i Interval, why reason.Code) {
-	i.Earliest, i.Latest, i.Epoch, i.Status, why = r.view.Load().now()
+	var worth packed
+	i.Earliest, i.Latest, i.Epoch, worth, why = r.view.Load().now()
+	i.Standing = worth.standing()
 	return
 }
 

@@ -39,13 +39,17 @@ func (l *Local) PublishReason(k *Coefficients, why reason.Code) error {
 
 // Now returns the interval. It does not allocate.
 func (l *Local) Now() (i Interval) {
-	i.Earliest, i.Latest, i.Epoch, i.Status, _ = l.view.now()
+	var worth packed
+	i.Earliest, i.Latest, i.Epoch, worth, _ = l.view.now()
+	i.Standing = worth.standing()
 	return
 }
 
 // NowReason is Now with the reason why the status is below Synchronised, OK if it is not.
 func (l *Local) NowReason() (i Interval, why reason.Code) {
-	i.Earliest, i.Latest, i.Epoch, i.Status, why = l.view.now()
+	var worth packed
+	i.Earliest, i.Latest, i.Epoch, worth, why = l.view.now()
+	i.Standing = worth.standing()
 	return
 }
 

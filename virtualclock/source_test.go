@@ -24,7 +24,7 @@ func (s *script) Now() Interval {
 }
 
 func at(earliest, latest int64, e Epoch, s Status) Interval {
-	return Interval{Unix(earliest, 0), Unix(latest, 0), e, s}
+	return Interval{Unix(earliest, 0), Unix(latest, 0), e, Standing{Status: s}}
 }
 
 func TestCommitWaitIsNotFooled(t *testing.T) {

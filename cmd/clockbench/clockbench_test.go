@@ -247,3 +247,62 @@ func TestUnits(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+const gathering = `
+assumptions_hold = true
+length = "20s"
+[client]
+spread_ppm = 20
+[client.oscillator]
+[group]
+members = 4
+liars = ["two-faced"]
+delay = "50us + exp(10us)"
+`
+
+// TestSimOfGroups: groups have a table of their own, and figures in the JSON.
+func TestSimOfGroups(t *testing.T) {
+	path := file(t, gathering)
+	code, out, errors := run(t, "sim", path, "--seeds", "1-2", "-v")
+	if code != cli.OK || errors != "" {
+		t.Fatalf("code %d, %s", code, errors)
+	}
+	for _, text := range []string{"Groups of peers", "δ_v", "two-faced", "4, 1", " of ", "synchronised"} {
+		if !strings.Contains(out, text) {
+			t.Errorf("%q is missing:\n%s", text, out)
+		}
+	}
+	if strings.Contains(out, "chrony") {
+		t.Errorf("a table of clients without any:\n%s", out)
+	}
+	code, out, _ = run(t, "sim", path, "--seeds", "1", "--json")
+	var r report
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != cli.OK {
+		t.Fatalf("code %d, %v", code, err)
+	}
+	g, s := r.Runs[0].Group, r.Summary[0].Group
+	if g == nil || s == nil || g.Members != 4 || g.Spread <= 0 || g.Spread > g.SpreadBound || s.Spread != g.Spread || !strings.Contains(out, `"accuracy_s": null`) {
+		t.Errorf("%s", out)
+	}
+}
+
+// TestScale: a line for each deployment, as a table and as JSON.
+func TestScale(t *testing.T) {
+	code, out, errors := run(t, "scale", "--members", "4", "--hosts", "8", "--group", "4", "--length", "20")
+	if code != cli.OK || errors != "" || len(strings.Split(strings.TrimSpace(out), "\n")) != 3 || !strings.Contains(out, "4, 1") {
+		t.Fatalf("code %d, %s\n%s", code, errors, out)
+	}
+	code, out, _ = run(t, "scale", "--members", "4", "--hosts", "0", "--length", "20", "--json")
+	var lines []scaleLine
+	if err := json.Unmarshal([]byte(out), &lines); err != nil || code != cli.OK {
+		t.Fatalf("code %d, %v", code, err)
+	}
+	if l := lines[0]; len(lines) != 1 || l.Hosts != 4 || !(l.PacketRate > 20) || !(l.CPU > 0) || !strings.Contains(out, `"across_bound_s": null`) {
+		t.Errorf("%s", out)
+	}
+	for _, wrong := range [][]string{{"--hosts", "7"}, {"--length", "1"}, {"--probes", "0"}, {"--ties", "20"}, {"--group", "2"}, {"--members", "1", "--hosts", "0"}} {
+		if code, _, _ := run(t, append([]string{"scale"}, wrong...)...); code == cli.OK {
+			t.Errorf("%v: accepted", wrong)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -84,6 +85,19 @@ func (a *app) columns(rows [][]string) error {
 
 // tables prints a report for people.
 func (a *app) tables(r *report, verbose bool) error {
+	clients, groups := r.divide()
+	var errs []error
+	if len(clients.Summary) > 0 {
+		errs = append(errs, a.clientTables(clients, verbose))
+	}
+	if len(groups.Summary) > 0 {
+		errs = append(errs, a.groupTables(groups, verbose))
+	}
+	return errors.Join(errs...)
+}
+
+// clientTables prints what clients did.
+func (a *app) clientTables(r *report, verbose bool) error {
 	a.print("True error: virtual clock − true time, medians over the runs. chrony, tuned, oracle: published RMS (peers.md).\n\n")
 	rows := [][]string{{"scenario", "runs", "RMS", "p99", "max", "chrony", "tuned", "oracle", "/chrony", "/oracle", "p99/chrony", "regression", "/regression"}}
 	for i := range r.Summary {

@@ -159,7 +159,10 @@ func (f *fleet) newHost(i int) (*host, error) {
 	h.config.Counter.DriftBound = config.Ratio(f.options.driftBound)
 	poll := config.Duration(f.options.Poll)
 	for _, m := range f.masters {
-		master := f.options.through(m.address)
+		master, err := f.options.through(i, m.address)
+		if err != nil {
+			return nil, err
+		}
 		h.config.Source = append(h.config.Source, config.Source{
 			Address: config.Address{Host: master.Addr().String(), Port: master.Port()},
 			Poll:    poll, Burst: 4, BurstSpacing: min(poll, config.Duration(firstRequests)),

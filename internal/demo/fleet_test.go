@@ -20,11 +20,11 @@ import (
 func proxied(t *testing.T, o *Options, shift time.Duration) (proxy func() *testkit.Proxy) {
 	t.Helper()
 	var p *testkit.Proxy
-	o.through = func(master netip.AddrPort) netip.AddrPort {
+	o.through = func(_ int, master netip.AddrPort) (netip.AddrPort, error) {
 		if p == nil {
 			p = testkit.ShiftProxy(t, master.String(), shift)
 		}
-		return netip.MustParseAddrPort(p.Address())
+		return netip.MustParseAddrPort(p.Address()), nil
 	}
 	return func() *testkit.Proxy { return p }
 }

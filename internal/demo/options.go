@@ -82,12 +82,12 @@ type Options struct {
 	// Version is the program's.
 	Version string
 
-	// oscillator and driftBound, if set, replace the usual ones; through gives another address at which the hosts find the
-	// master: for tests.
+	// oscillator and driftBound, if set, replace the usual ones; through gives another address at which host i finds a
+	// master.
 	oscillator   func(i int) hw.Skew
 	driftBound   float64
 	readingError time.Duration
-	through      func(master netip.AddrPort) netip.AddrPort
+	through      func(i int, master netip.AddrPort) (netip.AddrPort, error)
 }
 
 // Screen is a terminal.
@@ -155,7 +155,7 @@ func (o Options) WithDefaults() Options {
 		o.readingError = usualReadingError
 	}
 	if o.through == nil {
-		o.through = func(master netip.AddrPort) netip.AddrPort { return master }
+		o.through = func(_ int, master netip.AddrPort) (netip.AddrPort, error) { return master, nil }
 	}
 	if o.oscillator == nil {
 		o.oscillator = func(i int) hw.Skew { return oscillator(o.Seed, i) }

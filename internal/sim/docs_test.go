@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/clockd/clockd/internal/delay"
+	"github.com/clockd/clockd/internal/sim/adversary"
 )
 
 // TestDocumentedScenarios: the examples in docs/scenarios.md can be run, and every key of a scenario and of the JSON is in it.
@@ -36,7 +37,7 @@ func TestDocumentedScenarios(t *testing.T) {
 		}
 	}
 	for _, v := range []any{Scenario{}, Published{}, ClientConfig{}, OscillatorConfig{}, SineConfig{}, FrequencyStep{}, StampConfig{}, ServerConfig{}, PathConfig{},
-		CongestionConfig{}, FaultConfig{}, Result{}, Violation{}, Change{}, Ratios{}} {
+		CongestionConfig{}, FaultConfig{}, GroupConfig{}, GroupFault{}, Result{}, GroupResult{}, Rejoin{}, Violation{}, Change{}, Ratios{}} {
 		for _, tag := range []string{"toml", "json"} {
 			for i := range reflect.TypeOf(v).NumField() {
 				f := reflect.TypeOf(v).Field(i)
@@ -51,6 +52,16 @@ func TestDocumentedScenarios(t *testing.T) {
 			t.Errorf("the law %s is not documented", law)
 		}
 	}
+	for _, d := range adversary.Names() {
+		if !strings.Contains(text, "`"+d.Name+"`") {
+			t.Errorf("the liar %s is not documented", d.Name)
+		}
+	}
+	for _, d := range drives() {
+		if d != driveNone && !strings.Contains(text, "`"+d+"`") {
+			t.Errorf("the drive %s is not documented", d)
+		}
+	}
 	for _, f := range Forgeries() {
 		if !strings.Contains(text, "`"+string(f)+"`") {
 			t.Errorf("the forgery %s is not documented", f)
@@ -59,4 +70,6 @@ func TestDocumentedScenarios(t *testing.T) {
 }
 
 // documented lists the headings.
-func documented(key string) bool { return key == "client" || key == "server" || key == "fault" }
+func documented(key string) bool {
+	return key == "client" || key == "server" || key == "fault" || key == "group"
+}

@@ -42,6 +42,8 @@ type FaultConfig struct {
 	Report       string   `toml:"report"`
 	ReportAfter  Length   `toml:"report_after"`
 	Stamps       *Length  `toml:"invalid_stamps"`
+
+	GroupFault
 }
 
 func (f *FaultConfig) check(s *Scenario) error {
@@ -70,6 +72,7 @@ func (f *FaultConfig) check(s *Scenario) error {
 		_, err := reasonNamed(f.Report)
 		errs = append(errs, err)
 	}
+	errs = append(errs, f.GroupFault.check(s))
 	return errors.Join(errs...)
 }
 
@@ -98,6 +101,9 @@ func set[T any](undo *[]func(), to *T, value *T) {
 // Apply makes the change now and returns what takes it back; what cannot be taken back stays.
 func (f *FaultConfig) Apply(w *World) (undo func(), err error) {
 	var undos []func()
+	if err := f.GroupFault.apply(w, &undos); err != nil {
+		return nil, err
+	}
 	for _, h := range w.hosts {
 		if h.Master != nil && (f.Server == "" || f.Server == h.Name) {
 			f.applyMaster(w, h.Master, &undos)
@@ -109,6 +115,9 @@ func (f *FaultConfig) Apply(w *World) (undo func(), err error) {
 		}
 	}
 	for _, l := range w.links {
+		if l.Peer {
+			continue
+		}
 		if (f.Server == "" || f.Server == l.Server.Name) && (f.Client == "" || f.Client == l.Client.Name) {
 			f.applyPaths(l, &undos)
 		}

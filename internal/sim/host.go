@@ -65,6 +65,13 @@ type Host struct {
 	wakeAt     hw.Ticks
 	wakeSet    bool
 	generation uint32
+
+	// life counts the starts of the node, down is true while it has none. member is its part in a group, nil without.
+	life   uint64
+	down   bool
+	member *Member
+	// bySource finds the link of a source where there are many.
+	bySource map[int]*Link
 }
 
 // AddHost adds a host; its node is started by Start.
@@ -126,7 +133,12 @@ func (h *Host) Start(c node.Config, wallError float64) error {
 	c.OwnReferenceIDs = []uint32{h.ReferenceID()}
 	if c.Seed == [32]byte{} {
 		c.Seed = nodeSeed(h.world.seed, h.Name)
+		if h.life > 0 {
+			c.Seed = nodeSeed(h.world.seed, fmt.Sprintf("%s/life/%d", h.Name, h.life))
+		}
 	}
+	h.life++
+	h.down = false
 	n, err := node.New(c)
 	if err != nil {
 		return fmt.Errorf("sim: host %s: %w", h.Name, err)
@@ -136,7 +148,11 @@ func (h *Host) Start(c node.Config, wallError float64) error {
 		h.driftBound = node.DefaultDriftBound
 	}
 	if h.serve {
-		h.responder, err = roundtrip.NewResponder(roundtrip.ResponderConfig{Interleaved: true, Hertz: h.hertz, Seed: c.Seed, MaxClients: 256})
+		r := roundtrip.ResponderConfig{Interleaved: true, Hertz: h.hertz, Seed: c.Seed, MaxClients: 256}
+		if h.member != nil {
+			r.Keys, r.Extend = h.member, h.member.extend
+		}
+		h.responder, err = roundtrip.NewResponder(r)
 		if err != nil {
 			return fmt.Errorf("sim: host %s: %w", h.Name, err)
 		}
@@ -169,6 +185,8 @@ func (h *Host) Step(e node.Event) error {
 			h.setWake(a.At)
 		case node.ActionPublish:
 			h.publish(a.Publication)
+		case node.ActionAnswerPeers:
+			h.member.takeState(a.Peers)
 		case node.ActionReport:
 			h.Statistics.report(w.now, &a.Report)
 			if w.Observe != nil {
@@ -191,8 +209,22 @@ func (h *Host) publish(p *node.Publication) {
 	if h.Published {
 		h.Checker.continuous(h, &h.Publication.Clock, &p.Clock)
 	}
+	if h.member != nil {
+		h.member.group.look("before")
+	}
 	h.Publication, h.Published = *p, true
 	h.Checker.check(h, &h.Publication.Clock, "after")
+	if h.member != nil {
+		h.member.published()
+	}
+}
+
+// Stop ends the node, as a kill -9 does; what is on its way to it is lost.
+func (h *Host) Stop() {
+	h.down, h.Published, h.wakeSet = true, false, false
+	if h.member != nil {
+		h.member.stopped()
+	}
 }
 
 // setWake replaces the node's timer.
@@ -218,7 +250,7 @@ func (h *Host) scheduleWake() {
 }
 
 func (h *Host) onWake(generation uint32) {
-	if generation != h.generation || !h.wakeSet {
+	if generation != h.generation || !h.wakeSet || h.down {
 		return
 	}
 	if h.Reading(h.world.now).Before(h.wakeAt) {
@@ -231,6 +263,9 @@ func (h *Host) onWake(generation uint32) {
 
 // link returns the link of a source, nil without one.
 func (h *Host) link(source int) *Link {
+	if h.bySource != nil {
+		return h.bySource[source]
+	}
 	for _, l := range h.links {
 		if l.Source == source {
 			return l
@@ -249,6 +284,9 @@ func (h *Host) send(a *node.Action) {
 		return
 	}
 	l.Requests++
+	if h.member != nil {
+		h.member.Bytes += uint64(len(a.Packet))
+	}
 	stamp := h.stamps.departure(h, w.now)
 	leaves := w.now + h.stamps.config.Transmit.DrawInstant(h.stamps.rng)
 	slot := w.slot()
@@ -261,7 +299,7 @@ func (h *Host) send(a *node.Action) {
 	r := &w.messages[told]
 	r.link, r.sequence, r.exchange.depart = l.index, a.Sequence, stamp
 	w.queue.push(event{at: leaves + h.stamps.config.Report.DrawInstant(h.stamps.rng), kind: eventSent, host: h.index, slot: told})
-	w.dispatch(slot, l.To, l.Server, leaves)
+	w.dispatch(slot, l.To, l.Server, leaves+l.hold(false))
 }
 
 // onSent reports a departure stamp to the node.
@@ -269,6 +307,9 @@ func (h *Host) onSent(slot int32) {
 	m := &h.world.messages[slot]
 	e := node.Event{Kind: node.EventSent, Source: h.world.links[m.link].Source, Sequence: m.sequence, Stamp: m.exchange.depart}
 	h.world.release(slot)
+	if h.down {
+		return
+	}
 	h.step(e)
 }
 
@@ -278,6 +319,10 @@ func (h *Host) onArrive(slot int32) {
 	m := &w.messages[slot]
 	if !m.answer && h.Master != nil {
 		h.Master.serve(h, slot)
+		return
+	}
+	if h.down {
+		w.release(slot)
 		return
 	}
 	stamp, ready := h.stamps.arrival(h, w.now)
@@ -293,16 +338,20 @@ func (h *Host) onArrive(slot int32) {
 func (h *Host) onHandle(slot int32) {
 	w := h.world
 	m := &w.messages[slot]
+	if h.down {
+		w.release(slot)
+		return
+	}
 	if !m.answer {
 		h.answer(slot)
 		return
 	}
 	l := w.links[m.link]
 	l.Answers++
-	if m.genuine {
+	if m.genuine && !l.Peer {
 		l.comparison.take(h, m)
 	}
-	h.step(node.Event{Kind: node.EventPacket, Source: l.Source, Packet: m.data, Stamp: m.exchange.arrive})
+	h.step(node.Event{Kind: node.EventPacket, Source: l.Source, Packet: m.data, Stamp: m.exchange.arrive, Authentic: l.Peer && m.genuine})
 	w.release(slot)
 }
 
@@ -310,14 +359,23 @@ func (h *Host) onHandle(slot int32) {
 func (h *Host) answer(slot int32) {
 	w := h.world
 	m := &w.messages[slot]
-	if h.responder == nil || !h.Published {
+	l := w.links[m.link]
+	if h.responder == nil || !h.Published && !l.Peer {
 		w.release(slot)
 		return
 	}
-	l := w.links[m.link]
 	now := h.Reading(w.now)
-	reply, token, code := h.responder.Respond(m.data, addressPort(l.Client), m.exchange.arrive, now, &h.Publication.Clock,
-		&h.Publication.Server, h.reply[:0])
+	coefficients, state := &h.Publication.Clock, &h.Publication.Server
+	if !h.Published {
+		coefficients, state = nil, nil
+	}
+	if h.member != nil {
+		h.member.asked(l, m.exchange.arrive)
+	}
+	reply, token, code := h.responder.Respond(m.data, addressPort(l.Client), m.exchange.arrive, now, coefficients, state, h.reply[:0])
+	if h.member != nil && h.member.finish(reply) {
+		reply = nil
+	}
 	if reply == nil {
 		w.release(slot)
 		return
@@ -333,8 +391,8 @@ func (h *Host) onDepart(slot int32) {
 	w := h.world
 	m := &w.messages[slot]
 	l := w.links[m.link]
-	if m.token != 0 {
+	if m.token != 0 && h.Published {
 		h.responder.Sent(m.token, h.stamps.departure(h, w.now), &h.Publication.Clock)
 	}
-	w.dispatch(slot, l.From, l.Client, w.now)
+	w.dispatch(slot, l.From, l.Client, w.now+l.hold(true))
 }

@@ -9,6 +9,8 @@ type Link struct {
 	Source int
 	// To leads from the client to the server, From back. Two hosts that ask one another may share them.
 	To, From *Path
+	// Peer: the two are members of one group. The MACs of their packets are vouched for.
+	Peer bool
 	// Requests counts what the client sent, Answers what reached it.
 	Requests, Answers uint64
 
@@ -16,6 +18,9 @@ type Link struct {
 	comparison comparison
 	replay     []byte
 }
+
+// manyLinks is from how many on they are found by a map.
+const manyLinks = 8
 
 // Connect makes server the source with that ID of client. The address and the reference identifier in the client's
 // configuration are the caller's business (Host.Address, Host.ReferenceID).
@@ -26,6 +31,15 @@ func (w *World) Connect(client *Host, source int, server *Host, to, from *Path) 
 	l := &Link{Client: client, Server: server, Source: source, To: to, From: from, index: int32(len(client.world.links))}
 	w.links = append(w.links, l)
 	client.links = append(client.links, l)
+	if len(client.links) > manyLinks && client.bySource == nil {
+		client.bySource = map[int]*Link{}
+		for _, x := range client.links {
+			client.bySource[x.Source] = x
+		}
+	}
+	if client.bySource != nil {
+		client.bySource[source] = l
+	}
 	return l, nil
 }
 
@@ -43,11 +57,19 @@ func (w *World) dispatch(slot int32, p *Path, to *Host, t Instant) {
 	case 2:
 		second := w.slot()
 		m, copied := &w.messages[slot], &w.messages[second]
-		own := copied.data[:len(m.data):cap(copied.data)]
-		copy(own, m.data)
+		own := copied.data[:0]
+		own = append(own, m.data...)
 		*copied = *m
 		copied.data, copied.genuine = own, false
 		w.queue.push(event{at: arrivals[1], kind: eventArrive, host: to.index, slot: second})
 	}
 	w.queue.push(event{at: arrivals[0], kind: eventArrive, host: to.index, slot: slot})
+}
+
+// hold is for how long a packet of the link is held up on purpose: by a lying member, or by a network that is unfair.
+func (l *Link) hold(answer bool) Instant {
+	if !l.Peer {
+		return 0
+	}
+	return l.Client.member.group.hold(l, answer)
 }

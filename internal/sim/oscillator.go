@@ -97,6 +97,9 @@ type Oscillator struct {
 	hertz  float64
 	rng    *rand.Rand
 
+	// driven is what somebody outside adds to the frequency error (Drive).
+	driven float64
+
 	first   int64 // index of seconds[0]
 	seconds []second
 
@@ -149,7 +152,7 @@ func (o *Oscillator) noise() float64 {
 func (o *Oscillator) frequencyError(index int64, noise float64) float64 {
 	c := &o.config
 	t := float64(index) + 0.5
-	y := noise + c.OffsetPPM*1e-6 + c.AgeingPPBPerDay*1e-9*t/86400
+	y := noise + o.driven + c.OffsetPPM*1e-6 + c.AgeingPPBPerDay*1e-9*t/86400
 	if s := &c.Sine; s.PPM != 0 {
 		y += s.PPM * 1e-6 * math.Sin(2*math.Pi*(t/float64(s.Period)+s.Phase))
 	}
@@ -260,6 +263,20 @@ func (s *second) inverse(c uint64) Instant {
 func (o *Oscillator) AddStep(at Instant, ppm float64) {
 	o.config.Steps = append(o.config.Steps, FrequencyStep{Length(at.Seconds()), ppm})
 	sort.SliceStable(o.config.Steps, func(i, j int) bool { return o.config.Steps[i].At < o.config.Steps[j].At })
+	o.renew(at)
+}
+
+// Drive adds y to the frequency error from the first whole second at or after at on, which must not have passed, until the next
+// call: for an adversary that plays on the oscillators.
+func (o *Oscillator) Drive(at Instant, y float64) {
+	if y != o.driven {
+		o.driven = y
+		o.renew(at)
+	}
+}
+
+// renew makes the seconds that begin at or after at anew, with the same noise.
+func (o *Oscillator) renew(at Instant) {
 	from := max(int64((at+Second-1)/Second)-o.first, 0)
 	for i := from; i < int64(len(o.seconds)); i++ {
 		s := &o.seconds[i]

@@ -33,6 +33,9 @@ func (h *Host) Pause(length Instant, counter bool, code reason.Code, told Instan
 
 // Disrupt tells the node of a disruption.
 func (h *Host) Disrupt(code reason.Code) error {
+	if h.down {
+		return nil
+	}
 	return h.Step(node.Event{Kind: node.EventDisruption, Reason: code})
 }
 

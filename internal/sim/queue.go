@@ -26,6 +26,10 @@ const (
 	eventSent
 	// eventSample: the regular look at all clocks.
 	eventSample
+	// eventLook: the clock of a group's member ends a slew.
+	eventLook
+	// eventTick: a second begins, and with it new rates of the oscillators of a group's members.
+	eventTick
 	// eventDo: an entry of the timeline.
 	eventDo
 )

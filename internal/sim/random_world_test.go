@@ -309,6 +309,9 @@ func TestScenariosKeepTheirWord(t *testing.T) {
 			if (testing.Short() || raceDetector) && s.Length > 10000 {
 				t.Skip("long")
 			}
+			if s.Group != nil {
+				t.Skip("TestGroupScenarios has them")
+			}
 			results, err := s.Run(1, nil)
 			if err != nil {
 				t.Fatal(err)

@@ -80,6 +80,8 @@ type Result struct {
 	Reasons       map[string]uint64 `json:"reasons"`
 	// Events is how many events the whole world took.
 	Events uint64 `json:"events"`
+	// Group is what a group of peers did; nil for a client.
+	Group *GroupResult `json:"group"`
 }
 
 // Run runs the scenario with one seed and returns one result for each client. progress, if not nil, is told now and then how far
@@ -121,9 +123,14 @@ func (s *Scenario) RunWatched(seed uint64, watch func(w *World), progress func(p
 		if h.Node == nil || h.serve {
 			continue
 		}
-		r := h.Result()
+		results = append(results, h.Result())
+	}
+	for _, g := range w.groups {
+		results = append(results, g.Result())
+	}
+	for i := range results {
+		r := &results[i]
 		r.Scenario, r.Seed, r.AssumptionsHold, r.Length = s.Name, seed, s.AssumptionsHold, Number(s.Length)
-		results = append(results, r)
 	}
 	return results, nil
 }

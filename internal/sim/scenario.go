@@ -40,7 +40,9 @@ type Scenario struct {
 	Published *Published     `toml:"published"`
 	Client    ClientConfig   `toml:"client"`
 	Servers   []ServerConfig `toml:"server"`
-	Faults    []FaultConfig  `toml:"fault"`
+	// Group, if set, is what is measured instead of clients.
+	Group  *GroupConfig  `toml:"group"`
+	Faults []FaultConfig `toml:"fault"`
 
 	epoch virtualclock.Time
 }
@@ -207,9 +209,18 @@ func (s *Scenario) check() error {
 	bad(err == nil && at.Year() >= 1970 && at.Year() < 2200, "epoch is %.40q, must be a time like %s", s.Epoch, defaultEpoch)
 	s.epoch = virtualclock.FromTime(at)
 	bad(s.Client.Count >= 0 && s.Client.Count <= maxHosts, "client.count is %d, must be from 0 to %d", s.Client.Count, maxHosts)
-	s.Client.Count = max(s.Client.Count, 1)
+	if s.Group == nil {
+		s.Client.Count = max(s.Client.Count, 1)
+	}
 	bad(len(s.Faults) <= maxEntries, "there are %d faults; at most %d are allowed", len(s.Faults), maxEntries)
 	errs = append(errs, s.Client.Oscillator.check(), s.Client.Stamps.check(), s.checkServers())
+	if s.Group != nil {
+		servers := 0
+		for i := range s.Servers {
+			servers += s.Servers[i].Count
+		}
+		errs = append(errs, s.Group.check(servers))
+	}
 	for i := range s.Faults {
 		if err := s.Faults[i].check(s); err != nil {
 			errs = append(errs, fmt.Errorf("fault %d: %w", i+1, err))
@@ -341,10 +352,26 @@ func (s *Scenario) Build(seed uint64) (*World, error) {
 			return nil, err
 		}
 	}
+	if s.Group != nil {
+		if err := s.addGroup(w, servers); err != nil {
+			return nil, err
+		}
+	}
 	for i := range s.Faults {
 		s.Faults[i].plan(w, s)
 	}
 	return w, nil
+}
+
+// addGroup makes the group of peers.
+func (s *Scenario) addGroup(w *World, servers []*Host) error {
+	from := Seconds(float64(s.Length) * *s.Discard)
+	group := s.Group.varied(w.seed)
+	_, err := group.AddGroup(w, &s.Client, from, func(i int, h *Host) ([]*Host, error) {
+		masters := group.mastersOf(i, servers)
+		return masters, s.connect(w, h, masters, func(m *Host) *ServerConfig { return s.server(m.Name) })
+	})
+	return err
 }
 
 // addServers makes all servers; only those that no other server follows are the clients'.
@@ -410,6 +437,20 @@ func (s *Scenario) addClient(w *World, i int, servers []*Host) error {
 
 // attach connects a client with its servers, and starts it at instant 0.
 func (s *Scenario) attach(w *World, h *Host, servers []*Host, config func(*Host) *ServerConfig) error {
+	if err := s.connect(w, h, servers, config); err != nil {
+		return err
+	}
+	h.Statistics.From = Seconds(float64(s.Length) * *s.Discard)
+	c := s.Client.Node(servers)
+	if err := checkNode(c, h.hertz); err != nil {
+		return err
+	}
+	w.At(0, func() error { return h.Start(c, float64(s.Client.StartError)) })
+	return nil
+}
+
+// connect makes the links of a client.
+func (s *Scenario) connect(w *World, h *Host, servers []*Host, config func(*Host) *ServerConfig) error {
 	for i, m := range servers {
 		toConfig, fromConfig := config(m).paths()
 		to, err := w.NewPath(toConfig, h.Name+"→"+m.Name)
@@ -424,12 +465,6 @@ func (s *Scenario) attach(w *World, h *Host, servers []*Host, config func(*Host)
 			return err
 		}
 	}
-	h.Statistics.From = Seconds(float64(s.Length) * *s.Discard)
-	c := s.Client.Node(servers)
-	if err := checkNode(c, h.hertz); err != nil {
-		return err
-	}
-	w.At(0, func() error { return h.Start(c, float64(s.Client.StartError)) })
 	return nil
 }
 
@@ -469,5 +504,11 @@ func Source(name string) ([]byte, error) {
 	return b, nil
 }
 
-// Work is an estimate of how long a run takes, for progress bars: clients times seconds.
-func (s *Scenario) Work() float64 { return float64(s.Length) * float64(max(s.Client.Count, 1)) }
+// Work is an estimate of how long a run takes, for progress bars: clients, or probes of peers, times seconds.
+func (s *Scenario) Work() float64 {
+	hosts := float64(max(s.Client.Count, 1))
+	if g := s.Group; g != nil {
+		hosts = float64(g.Members*g.Members) * g.Probes
+	}
+	return float64(s.Length) * hosts
+}

@@ -277,6 +277,9 @@ func FuzzScenario(f *testing.F) {
 		for i := range s.Servers {
 			hosts += s.Servers[i].Count
 		}
+		if g := s.Group; g != nil && (g.Members > 7 || g.Probes/float64(g.Period) > 10) {
+			return
+		}
 		if hosts > 20 || s.Sample < 1e-3 || s.Client.Poll != 0 && s.Client.Poll < 0.01 || s.Client.BurstSpacing != 0 && s.Client.BurstSpacing < 0.01 ||
 			s.Client.Heartbeat != 0 && s.Client.Heartbeat < 0.01 {
 			return // right, but too much for a fuzz test

@@ -144,6 +144,9 @@ type story struct {
 	// broken: an assumption is broken on purpose, and wrong intervals are only shown.
 	broken bool
 	where  string
+	// group is the group of peers, if there is one.
+	group       *Group
+	groupConfig *GroupConfig
 }
 
 func runStory(t *testing.T, blocks []block) {
@@ -173,13 +176,14 @@ func (s *story) violations() {
 		return
 	}
 	for _, h := range s.world.hosts {
-		if h.Checker.Violations > 0 && !s.broken {
+		if h.Checker.Violations > 0 && !s.broken && (h.member == nil || h.member.Liar == nil) {
 			s.t.Fatalf("%s: %s's interval did not contain the truth: %+v", s.where, h.Name, *h.Checker.First)
 		}
 		if h.Checker.Jumps > 0 {
 			s.t.Errorf("%s: the clock of %s was not continuous %d times", s.where, h.Name, h.Checker.Jumps)
 		}
 	}
+	s.groupViolations()
 }
 
 // options reads key=value words into a configuration: they become a TOML document, so all its keys and checks apply.
@@ -237,11 +241,27 @@ func (s *story) command(line string) error {
 		if err := options(rest, &f); err != nil {
 			return err
 		}
-		if err := f.check(&Scenario{Length: Length(longest.Seconds())}); err != nil && f.Server == "" {
+		if err := f.check(&Scenario{Length: Length(longest.Seconds()), Group: s.groupConfig}); err != nil && f.Server == "" {
 			return err
 		}
 		_, err := f.Apply(s.world)
 		return err
+	case "group":
+		return s.addGroup(rest)
+	case "members":
+		s.members()
+		return nil
+	case "peers":
+		return s.peers(rest[0])
+	case "mend":
+		s.group.cut(strings.Split(rest[0], ","), false)
+		return nil
+	case "boot":
+		d, err := ParseLength(rest[1])
+		if err != nil {
+			return err
+		}
+		return s.world.Host(rest[0]).member.restart(d)
 	case "lie":
 		return s.lie(rest)
 	case "configure":
@@ -532,6 +552,9 @@ func (s *story) sources(h *Host) {
 
 // expect checks figures of a client (the last one made, or client=): status, reason, epoch, requests, error, bound, steps.
 func (s *story) expect(rest []string) error {
+	if rest[0] == "group" {
+		return s.expectGroup(rest[1:])
+	}
 	rest, name := take(rest, "client")
 	h := s.last
 	if name != "" {
@@ -565,14 +588,11 @@ func (s *story) expect(rest []string) error {
 			continue
 		}
 		got, known := figures[key]
-		limit, err := parseNumber(value)
-		if err != nil {
-			limit, err = ParseLength(value)
-		}
+		_, _, limit, err := condition(w)
 		if err != nil || !known {
 			return fmt.Errorf("%q is not a condition", w)
 		}
-		if ok := operator == '<' && got < limit || operator == '>' && got > limit || operator == '=' && got == limit; !ok {
+		if !holds(got, operator, limit) {
 			s.t.Errorf("%s, at %v: %s is %g", s.where, s.world.now, key, got)
 		}
 	}
@@ -622,6 +642,9 @@ func (s *story) assumptions(word string) error {
 				h.Checker = Checker{}
 			}
 		}
+	}
+	if s.broken {
+		s.forgive()
 	}
 	s.broken = word == "broken"
 	return nil

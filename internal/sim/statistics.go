@@ -84,7 +84,7 @@ func (s *Statistics) report(now Instant, r *node.Report) {
 
 // sample looks at the host's clock at the present instant.
 func (h *Host) sample() {
-	if !h.Published || h.paused {
+	if !h.Published || h.paused || h.member != nil {
 		return
 	}
 	w := h.world

@@ -37,6 +37,8 @@ type Summary struct {
 	// Published are the peers' figures, and the ratios of ours to them; null where nobody has published any.
 	Published *Published `json:"published"`
 	Ratios    Ratios     `json:"ratios"`
+	// Group sums up groups of peers; nil where clients were measured.
+	Group *GroupSummary `json:"group"`
 }
 
 // Ratios are our figures divided by others'.
@@ -94,6 +96,7 @@ func (s *Scenario) Summarise(results []Result) Summary {
 		sum.WorstViolation = max(sum.WorstViolation, r.WorstViolation)
 		sum.Events += r.Events
 	}
+	sum.Group = summariseGroups(results)
 	sum.Ratios = Ratios{
 		RMSToChrony: Number(math.NaN()), RMSToTuned: Number(math.NaN()), RMSToOracle: Number(math.NaN()), P99ToChrony: Number(math.NaN()),
 		RMSToRegression: sum.RMSError / sum.RegressionRMS, HalfWidthToChrony: sum.MedianHalfWidth / sum.ChronyHalfWidth,

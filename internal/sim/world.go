@@ -28,6 +28,7 @@ type World struct {
 	queue    queue
 	hosts    []*Host
 	links    []*Link
+	groups   []*Group
 	messages []message
 	free     []int32
 	timeline []func() error
@@ -135,10 +136,17 @@ func (w *World) handle(e *event) {
 		for _, h := range w.hosts {
 			h.sample()
 		}
+		for _, g := range w.groups {
+			g.sample()
+		}
 		if w.Sampled != nil {
 			w.Sampled()
 		}
 		w.queue.push(event{at: w.now + w.sampleStep(), kind: eventSample, host: -1, slot: -1})
+	case eventLook:
+		w.hosts[e.host].member.slewEnded(e.generation)
+	case eventTick:
+		w.groups[e.slot].tick()
 	case eventDo:
 		do := w.timeline[e.slot]
 		w.timeline[e.slot] = nil

@@ -173,7 +173,7 @@ func TestPeerThatGoesAwayAndManyPeers(t *testing.T) {
 
 func TestMakeNow(t *testing.T) {
 	at := virtualclock.Unix(1_000_000_000, 5)
-	sound := virtualclock.Interval{Earliest: virtualclock.Unix(999_999_990, 7), Latest: virtualclock.Unix(1_000_000_020, 1), Epoch: 3, Status: virtualclock.Synchronised}
+	sound := virtualclock.Interval{Earliest: virtualclock.Unix(999_999_990, 7), Latest: virtualclock.Unix(1_000_000_020, 1), Epoch: 3, Standing: virtualclock.Standing{Status: virtualclock.Synchronised}}
 	n := MakeNow(at, sound, reason.OK, "page")
 	if *n.TimeNS != 1_000_000_000 || *n.EarliestNS != 999_999_990 || *n.LatestNS != 1_000_000_021 || n.Epoch != 3 || n.Kind != "EXTERNAL" {
 		t.Errorf("rounded inward: %+v", n)
@@ -182,7 +182,7 @@ func TestMakeNow(t *testing.T) {
 		t.Errorf("bound %g", *n.BoundS)
 	}
 	for _, status := range []virtualclock.Status{virtualclock.Unsynchronised, virtualclock.Disrupted} {
-		n := MakeNow(at, virtualclock.Interval{Earliest: virtualclock.MinTime(), Latest: virtualclock.MaxTime(), Status: status}, reason.NoMajority, "page")
+		n := MakeNow(at, virtualclock.Interval{Earliest: virtualclock.MinTime(), Latest: virtualclock.MaxTime(), Standing: virtualclock.Standing{Status: status}}, reason.NoMajority, "page")
 		b, err := json.Marshal(n)
 		if err != nil {
 			t.Fatal(err)
