@@ -21,7 +21,7 @@ import (
 const (
 	figureWidth  = 24 * vg.Centimeter
 	figureHeight = 13 * vg.Centimeter
-	figureDPI    = 150
+	figureDPI    = 110
 )
 
 // Figure is a picture as a file.
