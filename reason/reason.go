@@ -52,6 +52,7 @@ const (
 	SourceFalseticker
 	SourceTooWide
 	SourceWaiting
+	SourceDuplicate
 
 	// The fusion of the sources, and the clock.
 	TooFewSources
@@ -187,6 +188,7 @@ var table = [Count]entry{
 	SourceFalseticker:    {"source_falseticker", "the source's interval does not meet the interval that the other sources prove"},
 	SourceTooWide:        {"source_too_wide", "the source's interval is too wide to be of use"},
 	SourceWaiting:        {"source_waiting", "the source has given no sample yet"},
+	SourceDuplicate:      {"source_duplicate", "another source has the same address: a server must not vote twice"},
 	TooFewSources:        {"too_few_sources", "fewer sources answer than are needed to outvote the allowed number of false ones"},
 	NoMajority:           {"no_majority", "the sources contradict one another: more of them are false than allowed"},
 	BoundTooWide:         {"bound_too_wide", "the error bound has grown beyond the configured limit"},

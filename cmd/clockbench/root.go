@@ -12,7 +12,7 @@ import (
 	"github.com/clockd/clockd/internal/cli"
 )
 
-// The exit codes beside those of internal/cli, documented in docs/scenarios.md.
+// The exit codes beside those of internal/cli, documented in docs/scenarios.md and docs/observe.md.
 const (
 	exitViolation = 3
 	exitDifferent = 4
@@ -51,13 +51,14 @@ checks every interval that the node claims, with no tolerance.`,
 		Example: `  clockbench scenarios                      # what there is to measure in
   clockbench sim lan_sw dc --seeds 1-5      # ours beside chrony, tuned chrony and an oracle
   clockbench sim --all --seeds 1-20 --json  # everything, for a program
-  clockbench sim ./mine.toml -v             # a scenario of your own, a row for each seed`,
+  clockbench sim ./mine.toml -v             # a scenario of your own, a row for each seed
+  clockbench observe ntp1.test ntp2.test    # NTP servers over time, and who disagrees with whom`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.UsageError(err) })
-	root.AddCommand(newScenarios(a), newSim(a), newScale(a), newReport(a), newRerun(a), newVersion(a))
+	root.AddCommand(newScenarios(a), newSim(a), newObserve(a), newScale(a), newReport(a), newRerun(a), newVersion(a))
 	return root
 }
 

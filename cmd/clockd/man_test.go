@@ -2,15 +2,15 @@ package main
 
 import (
 	"flag"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+
+	"github.com/clockd/clockd/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write the man pages anew")
@@ -25,47 +25,11 @@ func TestManPagesAreUpToDate(t *testing.T) {
 	root.InitDefaultCompletionCmd()
 	root.DisableAutoGenTag = true
 	fresh := t.TempDir()
-	if *update {
-		fresh = manDirectory
-		if err := os.RemoveAll(fresh); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.MkdirAll(fresh, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
 	date := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "clockd", Manual: "clockd", Date: &date}, fresh); err != nil {
 		t.Fatal(err)
 	}
-	made, kept := pages(t, fresh), pages(t, manDirectory)
-	for name, text := range made {
-		if kept[name] != text {
-			t.Errorf("%s is not what the help says: go test ./cmd/clockd -run TestManPages -update", name)
-		}
-	}
-	for name := range kept {
-		if _, ok := made[name]; !ok {
-			t.Errorf("%s belongs to no command any more: go test ./cmd/clockd -run TestManPages -update", name)
-		}
-	}
-}
-
-func pages(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		out[e.Name()] = string(b)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	testkit.GoldenFiles(t, fresh, manDirectory, testkit.PageOf("clockd"), *update, "go test ./cmd/clockd -run TestManPages -update")
 }
 
 // Every command has a short and an example, and is described in docs/cli.md.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/ntp"
 	"github.com/clockd/clockd/reason"
 )
@@ -22,6 +23,8 @@ type instant struct {
 	wall time.Time
 	// monotonic is the time since some instant before the first request.
 	monotonic time.Duration
+	// bracket holds the wall clock between two readings of a hardware counter. Only a Prober has one.
+	bracket hw.Bracket
 }
 
 // guard is the connection that beevik/ntp is given for one exchange. It passes the request on and returns from Read only with
@@ -40,6 +43,7 @@ type guard struct {
 	arrived   time.Time // when the answer came, at the latest
 	read      instant   // after it was read
 	kernel    bool      // arrived is the kernel's stamp
+	stamp     time.Time // the kernel's stamp of the answer as it is, zero if there is none
 	header    ntp.Packet
 	answered  bool        // header is that of the answer
 	lastStray reason.Code // why the last datagram was ignored
@@ -95,7 +99,7 @@ func (g *guard) Read(b []byte) (int, error) {
 			g.lastStray = code
 			continue
 		}
-		g.answered = true
+		g.answered, g.stamp = true, stamp
 		g.arrived, g.kernel = g.read.wall, false
 		// A kernel stamp outside the exchange would falsify the measurement; the user-space one only widens it.
 		if !stamp.IsZero() && !stamp.Before(g.departed.wall) && !stamp.After(g.read.wall) {

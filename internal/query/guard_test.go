@@ -58,7 +58,7 @@ func askCanned(t testing.TB, c *canned) (*measurement, reason.Code, error) {
 	start, readings := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Duration(0)
 	clock := func() instant {
 		readings += time.Millisecond
-		return instant{start.Add(readings), readings}
+		return instant{wall: start.Add(readings), monotonic: readings}
 	}
 	h := &measurement{}
 	g := &guard{Conn: c, receive: c.receive, clock: clock, ended: func() bool { return false }, stray: &h.rejections}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -29,7 +30,7 @@ type Options struct {
 	// Parallel is how many hosts are asked at a time; 8 by default.
 	Parallel int
 	// Lookup resolves a host's name; the system's resolver by default.
-	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	Lookup Lookup
 }
 
 const (
@@ -89,9 +90,7 @@ func newQuery(o Options) (*query, error) {
 		o.Parallel = 8
 	}
 	if o.Lookup == nil {
-		o.Lookup = func(ctx context.Context, name string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
-		}
+		o.Lookup = SystemLookup
 	}
 	switch {
 	case o.Samples < 1 || o.Samples > 1000:
@@ -102,7 +101,7 @@ func newQuery(o Options) (*query, error) {
 	start := time.Now()
 	clock := func() instant {
 		now := time.Now()
-		return instant{now.Round(0), now.Sub(start)}
+		return instant{wall: now.Round(0), monotonic: now.Sub(start)}
 	}
 	return &query{Options: o, clock: clock, pace: pacer{gap: o.Gap, next: map[netip.AddrPort]time.Time{}}}, nil
 }
@@ -141,36 +140,65 @@ func (q *query) host(ctx context.Context, host string) Result {
 	return h.finish()
 }
 
-// resolve returns the addresses of a host, with the port.
 func (q *query) resolve(ctx context.Context, host string) ([]netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(a, defaultPort)}, nil
-	}
-	name, port := host, uint64(defaultPort)
-	if n, p, err := net.SplitHostPort(host); err == nil {
-		port, err = strconv.ParseUint(p, 10, 16)
-		if err != nil || port == 0 {
-			return nil, fmt.Errorf("%q is not a port: want 1 to 65535", p)
-		}
-		name = n
+	return Resolve(ctx, host, max(q.Timeout, 5*time.Second), q.Lookup)
+}
+
+// Resolve returns the addresses of a host, with the port. A host is what Run takes. The look-up of a name may take limit.
+func Resolve(ctx context.Context, host string, limit time.Duration, lookup Lookup) ([]netip.AddrPort, error) {
+	name, port, err := splitHost(host)
+	if err != nil {
+		return nil, err
 	}
 	if a, err := netip.ParseAddr(name); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(a, uint16(port))}, nil
+		return []netip.AddrPort{netip.AddrPortFrom(a, port)}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, max(q.Timeout, 5*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	found, err := q.Lookup(ctx, name)
+	found, err := lookup(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	var addresses []netip.AddrPort
 	for _, a := range found {
-		addresses = append(addresses, netip.AddrPortFrom(a.Unmap(), uint16(port)))
+		addresses = append(addresses, netip.AddrPortFrom(a.Unmap(), port))
 	}
 	if len(addresses) == 0 {
 		return nil, errors.New("none is known")
 	}
 	return addresses, nil
+}
+
+// Lookup resolves a name.
+type Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+
+// SystemLookup is the system's resolver.
+func SystemLookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+}
+
+// CheckHost returns an error if host is neither a name nor an address, with or without a port. It resolves nothing.
+func CheckHost(host string) error {
+	name, _, err := splitHost(host)
+	if err == nil && (name == "" || strings.ContainsAny(name, " \t\r\n/")) {
+		err = fmt.Errorf("%q is neither a name nor an address", host)
+	}
+	return err
+}
+
+// splitHost returns name or address, and the port.
+func splitHost(host string) (name string, port uint16, err error) {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return host, defaultPort, nil
+	}
+	if name, p, err := net.SplitHostPort(host); err == nil {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return "", 0, fmt.Errorf("%q is not a port: want 1 to 65535", p)
+		}
+		return name, uint16(n), nil
+	}
+	return host, defaultPort, nil
 }
 
 // dial opens a socket to the first address that this machine has a route to.

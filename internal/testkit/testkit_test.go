@@ -6,7 +6,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -254,5 +256,36 @@ func TestNamespacesAreRemoved(t *testing.T) {
 	out, err := exec.Command(RequireTool(t, "ip"), "netns", "list").CombinedOutput()
 	if err != nil || strings.Contains(string(out), name) {
 		t.Errorf("namespace %s is still there: %v\n%s", name, err, out)
+	}
+}
+
+func TestGoldenFiles(t *testing.T) {
+	fresh, kept := t.TempDir(), filepath.Join(t.TempDir(), "kept")
+	write := func(dir, name, text string) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(fresh, "a.1", "one")
+	write(fresh, "a-b.1", "two")
+	write(kept, "ab.1", "another program's")
+	write(kept, "a-old.1", "of a command that went")
+	write(kept, "a-b.1", "not what it is now")
+	compare := func(update bool) int {
+		f := &fake{TB: t}
+		GoldenFiles(f, fresh, kept, PageOf("a"), update, "hint")
+		return len(f.errors)
+	}
+	if n := compare(false); n != 3 {
+		t.Errorf("%d differences, want 3", n)
+	}
+	if n := compare(true) + compare(false); n != 0 {
+		t.Errorf("%d differences after the update", n)
+	}
+	if b, err := os.ReadFile(filepath.Join(kept, "ab.1")); err != nil || string(b) != "another program's" {
+		t.Errorf("another program's page: %v, %q", err, b)
 	}
 }
