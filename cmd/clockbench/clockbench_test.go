@@ -147,7 +147,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 	if code, _, errors := run(t, "sim", t.TempDir()+"/"); code != cli.Error || !strings.Contains(errors, "cannot be read") {
 		t.Errorf("a directory: code %d, %s", code, errors)
 	}
-	if code, _, errors := run(t, "sim", file(t, quiet), "--out", "/nowhere/x.json"); code != cli.Error || !strings.Contains(errors, "cannot be stored") {
+	if code, _, errors := run(t, "sim", file(t, quiet), "--out", "/dev/null/x.json"); code != cli.Error || !strings.Contains(errors, "cannot be stored") {
 		t.Errorf("an impossible place: code %d, %s", code, errors)
 	}
 }

@@ -288,7 +288,7 @@ func (e *engine) loop(ctx context.Context) (why string, err error) {
 			}
 		case r := <-e.results:
 			e.settle(&r)
-			err = e.take(&r)
+			err = e.take(ctx, &r)
 		case r := <-e.resolved:
 			err = e.took(&r)
 		case <-look.C:
@@ -462,7 +462,7 @@ func (e *engine) startRound(ctx context.Context) error {
 }
 
 // take records what came of a probe.
-func (e *engine) take(r *outcome) error {
+func (e *engine) take(ctx context.Context, r *outcome) error {
 	if err := e.lookAtHost(); err != nil {
 		return err
 	}
@@ -483,11 +483,11 @@ func (e *engine) take(r *outcome) error {
 		e.analysis.Complete(s)
 		return e.record(&Record{Sample: s})
 	}
-	return e.failed(r)
+	return e.failed(ctx, r)
 }
 
 // failed records a probe that gave no sample, and draws the conclusions.
-func (e *engine) failed(r *outcome) error {
+func (e *engine) failed(ctx context.Context, r *outcome) error {
 	t := e.targets[r.server]
 	p := &r.probe
 	t.failures++
@@ -504,7 +504,7 @@ func (e *engine) failed(r *outcome) error {
 	if p.Code == reason.SourceUnreachable || p.Code == reason.SourceSend {
 		t.avoid = r.address
 	}
-	e.resolve(context.Background(), r.server) // ends by itself within its limit
+	e.resolve(ctx, r.server)
 	return nil
 }
 

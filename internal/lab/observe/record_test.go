@@ -374,3 +374,22 @@ func analyse(t *testing.T, r *bytes.Reader) {
 		t.Fatal("no line")
 	}
 }
+
+// BenchmarkRead is how long it takes to read and analyse a record, and that its memory does not grow with it.
+func BenchmarkRead(b *testing.B) {
+	w := newWorld(b, 1, config(number(4)...), honest(4)...)
+	for range 500 {
+		w.play()
+	}
+	samples := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		var a *Analysis
+		if _, err := Read(bytes.NewReader(w.log), func(h *Header) { a = NewAnalysis(h) }, func(r *Record) error { return a.Step(r) }); err != nil {
+			b.Fatal(err)
+		}
+		samples += int(a.servers[0].answered) * 4
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(samples), "ns/sample")
+	b.SetBytes(int64(len(w.log)))
+}
