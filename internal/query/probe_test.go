@@ -41,6 +41,7 @@ func TestProbeOfRealServers(t *testing.T) {
 	ahead := testkit.ShiftProxy(t, server.Address(), 20*time.Second)
 	p := prober(t)
 	for address, truth := range map[string]float64{server.Address(): 0, ahead.Address(): 20} {
+		kernel := 0
 		for range 5 {
 			r := p.Probe(t.Context(), netip.MustParseAddrPort(address))
 			if r.Code != reason.OK || !r.Sent || !r.Answered || r.Header.Stratum != 5 {
@@ -49,9 +50,15 @@ func TestProbeOfRealServers(t *testing.T) {
 			if low, high := offsets(&r); truth < low || truth > high || high-low > 5 {
 				t.Errorf("[%v, %v] does not contain %v: %+v", low, high, truth, r)
 			}
-			if r.Arrived.Kind != hw.StampKernel || r.Departed.Kind != hw.StampUser || r.Arrived.NotAfter().Before(r.Departed.At) {
+			if r.Departed.Kind != hw.StampUser || r.Arrived.Kind == hw.StampNone || r.Arrived.NotAfter().Before(r.Departed.At) {
 				t.Errorf("stamps %+v, %+v", r.Departed, r.Arrived)
 			}
+			if r.Arrived.Kind == hw.StampKernel {
+				kernel++
+			}
+		}
+		if kernel == 0 { // a busy machine may lose some
+			t.Error("no arrival has the kernel's stamp")
 		}
 	}
 }
