@@ -94,10 +94,6 @@ func (h *HLC) Receive(m Hybrid) (Hybrid, error) {
 		h.mu.Unlock()
 		return Hybrid{}, err
 	}
-	if i.Latest.Before(m.Time) {
-		h.mu.Unlock()
-		return Hybrid{}, ahead(m, &i)
-	}
 	t, ok := h.advance(&i, m)
 	h.mu.Unlock()
 	if !ok {

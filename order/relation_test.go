@@ -265,6 +265,36 @@ func TestGuardHoldsTheRightEdge(t *testing.T) {
 	}
 }
 
+// TestKeysOfOneNodeGrow although the other edge goes back at every new sample.
+func TestKeysOfOneNodeGrow(t *testing.T) {
+	r := seeded(t)
+	for _, kind := range []virtualclock.Kind{external, internal} {
+		u := &universe{r: r, now: 1000}
+		s := NewStamper(&fastClock{u: u, kind: kind, half: 500}, 3, 1)
+		last, err := s.Stamp()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := 0
+		for range 2000 {
+			x, err := s.Stamp()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last.Key().Compare(x.Key()) >= 0 {
+				t.Fatalf("%v: %+v is not after %+v", kind, x.Key(), last.Key())
+			}
+			if kind == external && x.Latest.Before(last.Latest) || kind == internal && x.Earliest.Before(last.Earliest) {
+				back++
+			}
+			last = x
+		}
+		if back < 100 {
+			t.Errorf("%v: the other edge went back %d times only", kind, back)
+		}
+	}
+}
+
 func TestStampEncoding(t *testing.T) {
 	r := seeded(t)
 	for range 10_000 {

@@ -17,7 +17,15 @@ import (
 func watch(w *World, r *rand.Rand, h *Host, span time.Duration, see func(virtualclock.Reading, reason.Code)) {
 	for w.Passed() < span {
 		see(h.ReadReason())
-		w.Advance(time.Duration(r.Int64N(int64(200 * time.Millisecond))))
+		switch left := h.nextPoll - w.Passed(); {
+		case left == 1:
+			w.Advance(1)
+		case left > 1 && r.IntN(3) == 0:
+			// Right before the poll, and then right after it: there the edges move against the time.
+			w.Advance(left - 1)
+		default:
+			w.Advance(time.Duration(r.Int64N(int64(200 * time.Millisecond))))
+		}
 	}
 }
 
