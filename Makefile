@@ -8,6 +8,9 @@ FUZZTIME  ?= 3s
 # How long the demo runs in `make soak`, and how often the tests.
 SOAKTIME  ?= 10m
 SOAKCOUNT ?= 5
+# How many seeds of all scenarios `make soak` holds against the truth, and how many at a time; 1000 seeds are an hour of one core.
+SOAKSEEDS ?= 1000
+SOAKJOBS  ?= $(shell nproc)
 # How often each benchmark is repeated: this kind of machine is noisy, compare minima or medians.
 BENCHCOUNT ?= 5
 BENCH     ?= .
@@ -60,8 +63,9 @@ lint: ## golangci-lint (import table, forbidden calls, bugs), staticcheck, shell
 	staticcheck -checks 'all,-ST1000,-ST1020,-ST1021,-ST1022' ./...
 	@for script in .ci/run scripts/*; do bash -n "$$script" || exit 1; done
 
-soak: build ## long runs: the demo for SOAKTIME (10m), tests SOAKCOUNT (5) times in random order, a minute per fuzz target
+soak: build ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1000) seeds of all scenarios, tests SOAKCOUNT (5) times
 	scripts/soak $(SOAKTIME)
+	bin/clockbench sim --all --seeds 1-$(SOAKSEEDS) --jobs $(SOAKJOBS) --bounds-only
 	$(GO) test -race -count $(SOAKCOUNT) -shuffle on -timeout 2h $(TESTFLAGS) ./...
 	$(GO) test -tags soak -timeout 24h $(TESTFLAGS) ./sync/agreement ./internal/sim # every bound, 200 seeds for each liar: hours
 	scripts/fuzz 60s

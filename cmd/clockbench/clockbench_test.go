@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -117,6 +118,36 @@ func TestViolationsAreAnError(t *testing.T) {
 	}
 }
 
+// TestBoundsOnly: the same intervals are checked, what does not matter is left out, and a wrong one is told at once.
+func TestBoundsOnly(t *testing.T) {
+	path := file(t, quiet)
+	var all, only report
+	for r, args := range map[*report][]string{&all: {"sim", path, "--seeds", "1-3", "--json"}, &only: {"sim", path, "--seeds", "1-3", "--json", "--bounds-only"}} {
+		code, out, errors := run(t, args...)
+		if code != cli.OK || errors != "" {
+			t.Fatalf("code %d, %s", code, errors)
+		}
+		if err := json.Unmarshal([]byte(out), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := all.Summary[0], only.Summary[0]
+	if a.BoundChecks != b.BoundChecks || a.BoundChecks == 0 || a.MedianHalfWidth != b.MedianHalfWidth || a.Jumps != b.Jumps || a.RMSError != b.RMSError {
+		t.Errorf("all figures %+v, bounds only %+v", a, b)
+	}
+	if !(a.RegressionRMS > 0) || b.RegressionRMS == b.RegressionRMS || len(only.Runs[0].Timeline) != 0 {
+		t.Errorf("regression %v and %v", a.RegressionRMS, b.RegressionRMS)
+	}
+	code, out, _ := run(t, "sim", path, "--seeds", "1-3", "--bounds-only")
+	if code != cli.OK || !strings.Contains(out, fmt.Sprintf("3 runs, %d intervals checked, 0 wrong.", b.BoundChecks)) {
+		t.Errorf("code %d: %s", code, out)
+	}
+	code, out, errors := run(t, "sim", file(t, liar), "--seeds", "1", "--bounds-only")
+	if code != exitViolation || !strings.Contains(errors, "WRONG: mine, seed 1") || !strings.Contains(out, "WRONG, by") {
+		t.Errorf("code %d\n%s\n%s", code, out, errors)
+	}
+}
+
 func TestMistakesOnTheCommandLine(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -226,10 +257,17 @@ func TestProgressBar(t *testing.T) {
 	}
 	e.Reset()
 	q := newProgress(&app{err: &e}, 100)
-	q.began = time.Now().Add(-time.Minute)
-	q.add(50)
-	q.end()
+	q.began = time.Now().Add(-lineEvery / 2)
+	q.add(25)
 	if e.Len() != 0 {
+		t.Errorf("without a terminal, soon: %q", e.String())
+	}
+	q.began, q.lined = time.Now().Add(-lineEvery), time.Time{}
+	q.add(25)
+	q.add(0)
+	q.tell("WRONG: %s", "x")
+	q.end()
+	if want := "50 %, 1m0s left\nWRONG: x\n"; e.String() != want {
 		t.Errorf("without a terminal: %q", e.String())
 	}
 }

@@ -25,6 +25,8 @@ type simOptions struct {
 	out     string
 	force   bool
 	verbose bool
+	// boundsOnly checks intervals and nothing else.
+	boundsOnly bool
 }
 
 // report is what sim --json prints.
@@ -43,7 +45,8 @@ same samples. Exit code 3: an interval did not contain true time although the as
 		Example: `  clockbench sim lan_sw dc wan temp --seeds 1-20
   clockbench sim --all --seeds 1-20 --json --out figures.json
   clockbench sim lan_sw --seeds 7 --out run   # with report.html, pictures and series
-  clockbench sim lan_sw --seeds 7 -v`,
+  clockbench sim lan_sw --seeds 7 -v
+  clockbench sim --all --seeds 1-1000 --bounds-only`,
 		RunE: func(c *cobra.Command, names []string) error { return a.sim(c.Context(), names, &o) },
 	}
 	f := c.Flags()
@@ -53,6 +56,7 @@ same samples. Exit code 3: an interval did not contain true time although the as
 	f.StringVarP(&o.out, "out", "o", "", "write result.json, series, report.html and pictures into this directory; a name ending in .json: the figures as JSON")
 	f.BoolVar(&o.force, "force", false, "replace results that the directory holds already")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "a row for each seed as well")
+	f.BoolVar(&o.boundsOnly, "bounds-only", false, "check intervals only, without the figures of other estimators: for very many seeds")
 	f.BoolVar(&a.json, "json", false, "print JSON, for programs")
 	return c
 }
@@ -98,12 +102,17 @@ func (a *app) sim(ctx context.Context, names []string, o *simOptions) error {
 		names = sim.Names()
 	case len(names) == 0:
 		return cli.UsageError(errors.New(`give the names of scenarios ("clockbench scenarios" lists them), a file, or --all`))
+	case o.boundsOnly && o.out != "" && !strings.HasSuffix(o.out, ".json"):
+		return cli.UsageError(errors.New("--bounds-only keeps no series: let --out end in .json, or leave one of them out"))
 	case o.jobs < 1:
 		return cli.UsageError(fmt.Errorf("--jobs %d: at least one run at a time is needed", o.jobs))
 	}
 	scenarios, err := load(names)
 	if err != nil {
 		return err
+	}
+	for _, s := range scenarios {
+		s.BoundsOnly = o.boundsOnly
 	}
 	store, err := newStore(a, o, scenarios, seeds)
 	if err != nil {
@@ -130,6 +139,9 @@ func (a *app) write(r *report, o *simOptions) error {
 	}
 	if a.json {
 		return a.printJSON(a.out, r)
+	}
+	if o.boundsOnly {
+		return a.boundsTable(r)
 	}
 	return a.tables(r, o.verbose)
 }
@@ -177,10 +189,15 @@ func (a *app) runAll(ctx context.Context, scenarios []loaded, seeds []uint64, jo
 				} else {
 					results[i] = r
 				}
+				for k := range r {
+					a.tellViolation(bar, &r[k])
+				}
 			}
 		})
 	}
-	for i := range total {
+	for k := range total {
+		// A seed of every scenario before the next seed: a long run that is ended early has seen them all.
+		i := k%len(scenarios)*len(seeds) + k/len(scenarios)
 		select {
 		case tasks <- i:
 			continue

@@ -15,6 +15,9 @@ type exchange struct{ depart, arrive hw.Stamp }
 // well-tuned linear regression gives.
 var regressionWindows = [...]int{4, 8, 16, 32, 64}
 
+// chronyWindow is the index of the window that stands for chrony's in its formula.
+const chronyWindow = 3
+
 // filterStages is the length of RFC 5905's clock filter.
 const filterStages = 8
 
@@ -27,7 +30,9 @@ type comparison struct {
 
 	rms    [len(regressionWindows)]sumOfSquares
 	chrony []float64
-	ntp    []float64
+	// claims counts how often chrony's formula was held against the truth, wrong how often the truth was outside of it.
+	claims, wrong uint64
+	ntp           []float64
 	// bestDelay is delay/2 + dispersion of chrony's best sample, at its age; ntp's figures are those of the clock filter.
 	chronyBase, chronySlope float64
 	ntpBase, ntpSlope       float64
@@ -213,7 +218,7 @@ func (l *line) at(x float64) float64 { return l.offset + l.rate*(x-l.x0) }
 // half-width of the rate's 95 % interval), plus the offset's standard deviation; from the last update on it grows by skew +
 // maxclockerror, for which the node's drift bound is put.
 func (c *comparison) chronyFigures(drift float64) {
-	l := &c.lines[3]
+	l := &c.lines[chronyWindow]
 	skew := min(2*l.rateStd, drift)
 	if len(c.samples) < 3 {
 		skew = drift
@@ -271,23 +276,30 @@ func (h *Host) compare() {
 			c.rms[i].add(c.lines[i].at(x) + x - truth)
 		}
 		age := max(x-c.at, 0)
+		// chrony's clock is where its regression puts it.
+		c.claims++
+		if math.Abs(c.lines[chronyWindow].at(x)+x-truth) > c.chronyBase+c.chronySlope*age {
+			c.wrong++
+		}
 		c.chrony = append(c.chrony, math.Abs(left)+c.chronyBase+c.chronySlope*age)
 		c.ntp = append(c.ntp, math.Abs(left)+c.ntpBase+c.ntpSlope*age)
 	}
 }
 
-// reference returns the figures of the link and the window whose regression was best: its RMS error, the window, and the medians
-// of chrony's and of RFC 5905's bounds. Not a number if there is nothing to compare with.
-func (h *Host) reference() (rms float64, window int, chrony, ntp float64) {
-	rms, chrony, ntp = math.NaN(), math.NaN(), math.NaN()
+// reference returns the figures of the link and the window whose regression was best: its RMS error, the window, the medians
+// of chrony's and of RFC 5905's bounds, and the part of chrony's claims that did not hold. Not a number if there is nothing to
+// compare with.
+func (h *Host) reference() (rms float64, window int, chrony, ntp, wrong float64) {
+	rms, chrony, ntp, wrong = math.NaN(), math.NaN(), math.NaN(), math.NaN()
 	for _, l := range h.links {
 		c := &l.comparison
 		for i := range c.rms {
 			if r := c.rms[i].rms(); r < rms || rms != rms && r == r {
 				rms, window = r, regressionWindows[i]
 				chrony, ntp = quantile(c.chrony, 0.5), quantile(c.ntp, 0.5)
+				wrong = float64(c.wrong) / float64(c.claims)
 			}
 		}
 	}
-	return rms, window, chrony, ntp
+	return rms, window, chrony, ntp, wrong
 }

@@ -348,7 +348,7 @@ func (h *Host) onHandle(slot int32) {
 	}
 	l := w.links[m.link]
 	l.Answers++
-	if m.genuine && !l.Peer {
+	if m.genuine && !l.Peer && !w.BoundsOnly {
 		l.comparison.take(h, m)
 	}
 	h.step(node.Event{Kind: node.EventPacket, Source: l.Source, Packet: m.data, Stamp: m.exchange.arrive, Authentic: l.Peer && m.genuine})

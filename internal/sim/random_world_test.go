@@ -338,7 +338,8 @@ func TestScenariosKeepTheirWord(t *testing.T) {
 }
 
 // TestBesideTheOracle guards the published scenarios: the median of a few seeds stays near what the data allow. The limit is the
-// project's goal, 1.3 times the oracle's RMS.
+// project's goal for the RMS, and a little more than was reached where chance in a few seeds matters (docs/estimation.md). The oracle on
+// the very same samples is TestOracleOnTheSameSamples.
 func TestBesideTheOracle(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("long")
@@ -359,8 +360,9 @@ func TestBesideTheOracle(t *testing.T) {
 				all = append(all, r...)
 			}
 			sum := s.Summarise(all)
-			if sum.Ratios.RMSToOracle > 1.3 || sum.Ratios.RMSToChrony > 0.6 {
-				t.Errorf("RMS %.3g s: %.2f times the oracle's, %.2f times chrony's", sum.RMSError, sum.Ratios.RMSToOracle, sum.Ratios.RMSToChrony)
+			if sum.Ratios.RMSToOracle > 1.25 || sum.Ratios.RMSToChrony > 0.5 || sum.Ratios.P99ToChrony > 0.56 {
+				t.Errorf("RMS %.3g s: %.2f times the oracle's, %.2f times chrony's; p99 %.2f times chrony's", sum.RMSError, sum.Ratios.RMSToOracle, sum.Ratios.RMSToChrony,
+					sum.Ratios.P99ToChrony)
 			}
 			// The regression is there to stand in for a tuned chrony: within a fifth of its published figures.
 			if x := float64(sum.RegressionRMS) / float64(s.Published.TunedRMS); x < 0.8 || x > 1.2 {

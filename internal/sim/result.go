@@ -52,6 +52,8 @@ type Result struct {
 	MedianHalfWidth Number `json:"median_halfwidth_s"`
 	ChronyHalfWidth Number `json:"chrony_median_halfwidth_s"`
 	NTPHalfWidth    Number `json:"ntp_median_halfwidth_s"`
+	// ChronyWrong is the part of the samples at which true time was outside of what chrony's formula would have claimed.
+	ChronyWrong Number `json:"chrony_wrong_fraction"`
 	// The best linear regression over 4 to 64 of the same samples: its RMS error and its window.
 	RegressionRMS    Number `json:"regression_rms_error_s"`
 	RegressionWindow int    `json:"regression_window"`
@@ -130,6 +132,9 @@ func (s *Scenario) RunWatched(seed uint64, watch func(w *World), progress func(p
 	}
 	for i := range results {
 		r := &results[i]
+		if s.BoundsOnly {
+			r.Timeline, r.Reasons = nil, nil
+		}
 		r.Scenario, r.Seed, r.AssumptionsHold, r.Length = s.Name, seed, s.AssumptionsHold, Number(s.Length)
 	}
 	return results, nil
@@ -146,7 +151,8 @@ func (h *Host) Result() Result {
 		SoundFraction: Number(float64(s.Sound) / float64(s.Samples)), Timeline: s.Timeline, Reasons: map[string]uint64{},
 		Events: h.world.Events, Status: virtualclock.Unsynchronised.String(),
 	}
-	regression, window, chrony, ntp := h.reference()
+	regression, window, chrony, ntp, wrong := h.reference()
+	r.ChronyWrong = Number(wrong)
 	r.RegressionRMS, r.RegressionWindow, r.ChronyHalfWidth, r.NTPHalfWidth = Number(regression), window, Number(chrony), Number(ntp)
 	for i, to := range [][2]*Number{{&r.ErrorUnder1ms, &r.BoundUnder1ms}, {&r.ErrorUnder100us, &r.BoundUnder100us}} {
 		e, bound, errorOK, boundOK := s.settledAfter(i)

@@ -44,6 +44,9 @@ type Scenario struct {
 	Group  *GroupConfig  `toml:"group"`
 	Faults []FaultConfig `toml:"fault"`
 
+	// BoundsOnly leaves out the reference estimators and the timelines: for long runs that are only to show that no interval is wrong.
+	BoundsOnly bool `toml:"-"`
+
 	epoch virtualclock.Time
 }
 
@@ -342,7 +345,7 @@ func (c *ClientConfig) Source(id int, s *Host) node.SourceConfig {
 // Build makes the world of one run: nothing has happened in it yet.
 func (s *Scenario) Build(seed uint64) (*World, error) {
 	w := NewWorld(seed, s.epoch)
-	w.Sample = s.Sample.Instant()
+	w.Sample, w.BoundsOnly = s.Sample.Instant(), s.BoundsOnly
 	servers, err := s.addServers(w)
 	if err != nil {
 		return nil, err

@@ -114,7 +114,9 @@ func (h *Host) sample() {
 		if s.last.ok && s.last.epoch == k.Epoch {
 			s.frequency.add((e - s.last.error) / (w.now - s.last.at).Seconds())
 		}
-		h.compare()
+		if !w.BoundsOnly {
+			h.compare()
+		}
 	}
 	s.last.at, s.last.error, s.last.epoch, s.last.ok = w.now, e, k.Epoch, true
 }

@@ -180,6 +180,24 @@ func TestBoundsOfOthers(t *testing.T) {
 	}
 }
 
+// TestChronyIsWrongAtTheEdges: an oscillator that turns round within its bound makes chrony's claims wrong, and ours not.
+func TestChronyIsWrongAtTheEdges(t *testing.T) {
+	for name, least := range map[string]float64{"edges": 0.5, "lan_sw": 0} {
+		s, err := Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Length = min(s.Length, 10000)
+		results, err := s.Run(1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := &results[0]; float64(r.ChronyWrong) < least || least == 0 && r.ChronyWrong != 0 || r.BoundViolations != 0 {
+			t.Errorf("%s: chrony's claim is wrong at %g of the samples, %d of our intervals are", name, float64(r.ChronyWrong), r.BoundViolations)
+		}
+	}
+}
+
 func TestSummary(t *testing.T) {
 	s := &Scenario{Name: "x", AssumptionsHold: true, Published: &Published{ChronyRMS: 4e-6, TunedRMS: 2e-6, OracleRMS: 1e-6, ChronyP99: 10e-6}}
 	nan := Number(math.NaN())

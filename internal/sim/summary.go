@@ -2,7 +2,8 @@ package sim
 
 import "math"
 
-// Summary is a scenario over all seeds and clients: medians of the figures, sums of the counts, the largest of the worst.
+// Summary is a scenario over all seeds and clients: medians of the figures (of ChronyWrong the mean), sums of the counts, the largest
+// of the worst.
 type Summary struct {
 	Scenario        string `json:"scenario"`
 	Summary         string `json:"summary"`
@@ -18,6 +19,7 @@ type Summary struct {
 	MedianHalfWidth   Number `json:"median_halfwidth_s"`
 	ChronyHalfWidth   Number `json:"chrony_median_halfwidth_s"`
 	NTPHalfWidth      Number `json:"ntp_median_halfwidth_s"`
+	ChronyWrong       Number `json:"chrony_wrong_fraction"`
 	RegressionRMS     Number `json:"regression_rms_error_s"`
 	Packets           Number `json:"packets"`
 	SoundFraction     Number `json:"sound_fraction"`
@@ -78,6 +80,7 @@ func (s *Scenario) Summarise(results []Result) Summary {
 	sum.MedianHalfWidth = middle(func(r *Result) Number { return r.MedianHalfWidth })
 	sum.ChronyHalfWidth = middle(func(r *Result) Number { return r.ChronyHalfWidth })
 	sum.NTPHalfWidth = middle(func(r *Result) Number { return r.NTPHalfWidth })
+	sum.ChronyWrong = mean(results, func(r *Result) Number { return r.ChronyWrong })
 	sum.RegressionRMS = middle(func(r *Result) Number { return r.RegressionRMS })
 	sum.Packets = middle(func(r *Result) Number { return Number(r.Packets) })
 	sum.SoundFraction = middle(func(r *Result) Number { return r.SoundFraction })
@@ -109,6 +112,18 @@ func (s *Scenario) Summarise(results []Result) Summary {
 		sum.Ratios.P99ToChrony = sum.P99Error / Number(p.ChronyP99)
 	}
 	return sum
+}
+
+// mean is that over the results which have the figure.
+func mean(results []Result, get func(*Result) Number) Number {
+	sum, n := 0.0, 0
+	for i := range results {
+		if v := float64(get(&results[i])); v == v {
+			sum += v
+			n++
+		}
+	}
+	return Number(sum / float64(n))
 }
 
 // median is the mean of the two middle values.

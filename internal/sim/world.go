@@ -16,6 +16,8 @@ type World struct {
 	Sample Instant
 	// Events counts what was taken from the queue.
 	Events uint64
+	// BoundsOnly leaves out the reference estimators, which no interval depends on.
+	BoundsOnly bool
 	// Observe, if set, is called for every report of a node.
 	Observe func(h *Host, r node.Report)
 	// Sampled, if set, is called when all clocks have been looked at.

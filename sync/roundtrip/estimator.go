@@ -11,12 +11,18 @@ const (
 	learnMemory = 1000
 	// outlierExcess is how many times longer above the least than the median a round trip may be and still be used.
 	outlierExcess = 10
+	// flatPart is the part of the delays' scale near the least, or of the median round trip above the least, within which their density
+	// says nothing: an onset that is believed too late puts a spike there, which keeps it too late.
+	flatPart = 0.17
 	// leastLog is the log-likelihood of what a model holds to be impossible.
 	leastLog = -50
 	walks    = 8
 	drifts   = 5
 	normals  = 7 // of the walks, once more with normal noise
-	models   = walks + drifts + normals
+	noisy    = 5 // of the walks, once more with normal noise that does not come from the network
+	models   = walks + drifts + normals + noisy
+	// noiseMemory is over how many samples that noise is learnt.
+	noiseMemory = 100
 )
 
 // model is one hypothesis on how the oscillator wanders: a Gaussian on offset (s), rate (1) and drift of the rate (1/s).
@@ -24,6 +30,8 @@ type model struct {
 	offset, rate, drift          float64
 	p00, p01, p02, p11, p12, p22 float64
 	normal                       bool    // takes the network's noise for normal
+	noise                        float64 // variance of the server's own noise, learnt where learnsNoise
+	learnsNoise                  bool
 	walk, driftWalk              float64 // spectral densities of the random walks of rate and of drift
 	log                          float64 // its recent log-likelihood
 	weight                       float64
@@ -43,6 +51,11 @@ type estimator struct {
 	bank    [models]model
 	density delayDensity
 	onset   onset
+	edge    edge
+	// least is the least round trip, doubt the scale of its error.
+	least, doubt float64
+	// flat is the delay above the least below which the density is taken to be flat.
+	flat float64
 	// forwardLeast and backwardLeast are the least one-way delays; only their sum can be measured. It is split in half at the
 	// start, and what changes later goes to the direction in which the history saw it.
 	forwardLeast, backwardLeast float64
@@ -70,8 +83,10 @@ func (e *estimator) reset(rate, std float64) {
 			m.walk = walk(j)
 		case j < walks+drifts:
 			m.walk, m.driftWalk = square(1e-9), square(1e-13*math.Pow(5, float64(j-walks)))
-		default:
+		case j < walks+drifts+normals:
 			m.normal, m.walk = true, walk(j-walks-drifts)
+		default:
+			m.normal, m.learnsNoise, m.walk = true, true, walk(1+j-walks-drifts-normals)
 		}
 	}
 }
@@ -115,6 +130,10 @@ func (e *estimator) update(forward, backward, dt float64) {
 			e.bank[j].predict(dt)
 		}
 		return
+	}
+	if e.edge.valid {
+		_, std, _, _ := e.at(dt)
+		e.edge.learn(&e.density, offset, std, forward, backward, e.forwardLeast, e.backwardLeast, e.flat)
 	}
 	best, most := 0, math.Inf(-1)
 	for j := range e.bank {
@@ -166,6 +185,7 @@ func (e *estimator) learnPath(forward, backward, offset float64) {
 	e.late[slot], e.early[slot] = late, early
 	settled := e.started && e.onset.count >= onsetRecent
 	typical := e.typical()
+	e.flat = min(flatPart*e.onset.scale, flatPart*typical)
 	// What the counter's own rate and the stamps can do to a round trip is no change of path.
 	reach := 2*edgeReach*e.onset.doubt + 2e-4*delay + 5e-8
 	e.outlier = settled && delay > e.onset.least+reach+outlierExcess*typical
@@ -184,15 +204,29 @@ func (e *estimator) learnPath(forward, backward, offset float64) {
 	if n := e.onset.count; e.samples <= 20 && (n < 4 || n%4 == 0) {
 		e.density.guess(max(e.typical(), delay*1e-3))
 	}
-	change := e.onset.least - (e.forwardLeast + e.backwardLeast)
+	e.learnLeast()
+	change := e.least - (e.forwardLeast + e.backwardLeast)
 	e.forwardLeast += change / 2
 	e.backwardLeast += change / 2
+}
+
+// learnLeast takes the least round trip from the order statistics, and from the hypotheses once these know better.
+func (e *estimator) learnLeast() {
+	e.least, e.doubt = e.onset.least, e.onset.doubt
+	e.edge.place(e.onset.smallest, e.onset.doubt)
+	if e.onset.count < edgeSettled {
+		return
+	}
+	least, std := e.edge.estimate()
+	e.least += edgeShare * (least - e.least)
+	e.doubt = min(e.doubt, max(edgeScale*std, edgeShare*e.doubt))
 }
 
 // pathShorter: this round trip is shorter than the least. If it fits a path that is remembered, that is the path again; else the
 // direction that is now too early by the history gives way.
 func (e *estimator) pathShorter(delay, late, early, fit float64) {
 	e.onset.forget(0)
+	e.edge = edge{}
 	e.outlier = false
 	old := e.earlier
 	e.earlier = [2]float64{e.forwardLeast, e.backwardLeast}
@@ -217,6 +251,7 @@ func (e *estimator) pathLonger() {
 		late, early = min(late, e.late[i]), min(early, e.early[i])
 	}
 	e.onset.forget(onsetRecent)
+	e.edge = edge{}
 	e.earlier = [2]float64{e.forwardLeast, e.backwardLeast}
 	e.forwardLeast += max(late, 0)
 	e.backwardLeast += max(early, 0)
@@ -245,14 +280,14 @@ func (e *estimator) typical() float64 {
 // likelihood is the density of a one-way delay x above the least, which is itself in doubt: below it falls off quickly.
 func (e *estimator) likelihood(x, perDoubt float64) float64 {
 	if x < 0 {
-		return e.density.origin * math.Exp(x*perDoubt)
+		return e.density.at(e.flat) * math.Exp(x*perDoubt)
 	}
-	return e.density.at(x)
+	return e.density.at(max(x, e.flat))
 }
 
 // measure conditions one model on an exchange and returns the log-likelihood of the exchange.
 func (e *estimator) measure(m *model, forward, backward, dt float64) float64 {
-	doubt := e.onset.doubt * 0.35
+	doubt := e.doubt * 0.35
 	low, high := backward+e.backwardLeast-edgeReach*doubt, forward-e.forwardLeast+edgeReach*doubt
 	if low > high {
 		low, high = backward, forward
@@ -285,12 +320,16 @@ func (e *estimator) measure(m *model, forward, backward, dt float64) float64 {
 }
 
 // measureNormal conditions a model on an exchange as if both delays were normal around means of their own (a Kalman filter), and
-// returns the log-likelihood of the exchange.
+// returns the log-likelihood of the exchange. What the innovations are larger than delays and wander explain is noise of the
+// server's clock, for the models that allow for it.
 func (e *estimator) measureNormal(m *model, forward, backward float64) float64 {
 	variance := e.delayVariance/4 + 1e-20
-	innovation, total := (forward+backward)/2-m.offset, m.p00+variance
+	innovation, total := (forward+backward)/2-m.offset, m.p00+variance+m.noise
+	if m.learnsNoise {
+		m.noise += (max(square(innovation)-m.p00-variance, 0) - m.noise) / float64(min(e.samples, noiseMemory))
+	}
 	l := -square(innovation)/(2*total) - square(forward-backward-e.delayMean)/(8*variance) - math.Log(4*math.Pi*math.Sqrt(total*variance))
-	m.condition(m.offset+m.p00/total*innovation, m.p00*variance/total)
+	m.condition(m.offset+m.p00/total*innovation, m.p00*(variance+m.noise)/total)
 	return max(l, leastLog)
 }
 

@@ -7,6 +7,8 @@ const (
 	onsetMemory = 1024
 	onsetRecent = 16
 	onsetOrder  = 16
+	// leastDoubt is the least doubt of the onset, in seconds.
+	leastDoubt = 2e-9
 )
 
 // orderMean[k] is Γ(k+½)/Γ(k): the mean of the k-th smallest of many values whose density grows linearly from 0, in units in
@@ -21,8 +23,10 @@ var orderMean = [onsetOrder + 1]float64{
 type onset struct {
 	memory [onsetMemory]float64
 	count  int
-	// least is the extrapolated least round trip, doubt the scale of its error, in seconds.
-	least, doubt float64
+	// smallest is the smallest round trip remembered, least the extrapolated least one, doubt the scale of its error, in seconds.
+	smallest, least, doubt float64
+	// scale is the inverse of a one-way delay's density at its least as the smallest round trips show it, in seconds.
+	scale float64
 }
 
 // add remembers a round trip. origin is the density of a one-way delay at its least, per second: with few round trips it says
@@ -94,6 +98,8 @@ func (o *onset) extrapolate() {
 		o.doubt = (smallest[have-1] - smallest[0]) * orderMean[1] / (orderMean[have] - orderMean[1])
 	}
 	o.doubt = min(o.doubt, smallest[0])
+	o.smallest = smallest[0]
+	o.scale = o.doubt / orderMean[1] * math.Sqrt(float64(n)/2)
 	o.least = smallest[0] - o.doubt
-	o.doubt = max(o.doubt, 2e-9)
+	o.doubt = max(o.doubt, leastDoubt)
 }
