@@ -16,7 +16,7 @@ func (g *Group) poll(now virtualclock.Time) {
 // forget drops what was proved of the others' clocks.
 func (g *Group) forget() {
 	g.spans, g.hold = [2]span{}, span{}
-	g.strikes, g.stuck, g.proven, g.void, g.joined = 0, 0, 0, reason.OK, false
+	g.strikes, g.stuck, g.proven, g.void, g.joined, g.settling = 0, 0, 0, reason.OK, false, settlingRounds
 }
 
 // startForming begins to form a group with whoever is there, from the present target clock.
@@ -192,12 +192,13 @@ func (g *Group) join(now virtualclock.Time) {
 	g.look(now, v, before, round)
 	g.weigh(false)
 	g.converge(IntervalMidpoint, false)
-	earlier := span{round: round, at: now, base: v, Interval: o.Trimmed, ok: o.Margin >= 0}
+	alone := g.entering() == 0 // and so the group is not one that has just formed
+	earlier := span{round: round, at: now, base: v, Interval: o.Trimmed, ok: o.Margin >= 0 && alone}
 	earlier.slow, earlier.fast = g.slopes()
 	g.look(now, v, atRound, round)
 	g.weigh(false)
 	value, ok := g.converge(IntervalMidpoint, false)
-	later := span{round: round + 1, at: now, base: v, Interval: o.Trimmed, ok: o.Margin >= 0}
+	later := span{round: round + 1, at: now, base: v, Interval: o.Trimmed, ok: o.Margin >= 0 && alone && g.entering() == 0}
 	later.slow, later.fast = g.slopes()
 	d := g.limit()*(1+4*g.model.virtualDrift()) + 3*g.config.ReadingError
 	switch {

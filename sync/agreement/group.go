@@ -17,6 +17,9 @@ const (
 	stuckRounds = 64
 	// pollsPerRound is how often a member that is not in looks whether it can get in.
 	pollsPerRound = 8
+	// settlingRounds is for how many rounds a group that has just formed waits for hosts that are there and have yet to enter, before it
+	// vouches for anything: later they are taken for faulty.
+	settlingRounds = 8
 	// largestSpread limits how far apart clocks are believed to start, in seconds: ten years.
 	largestSpread = 3.2e8
 )
@@ -131,6 +134,7 @@ type Group struct {
 	void           reason.Code // why nothing is vouched for although Status is Sync or Holdover
 	joined         bool        // while Status is Join: the clock is set, the first round is awaited
 	proven         int         // rounds in a row whose promises hold
+	settling       int         // rounds for which hosts that have yet to enter may still be correct
 
 	formTimer   virtualclock.Time // raw
 	formRounds  int
@@ -318,10 +322,13 @@ func (g *Group) adjust(now, v virtualclock.Time, value float64) {
 	o.Kind, o.Adjustment = Adjusted, value
 	g.state.Round, g.state.Status = g.next, Sync
 	g.strikes, g.stuck, g.void, g.joined = 0, 0, reason.OK, false
-	if o.Margin < 0 {
+	switch {
+	case o.Margin < 0:
 		// More are missing than may be faulty. The clock stays among the correct ones (2f+1 took part), but nothing is promised.
 		o.Reason, g.state.Status, g.proven = reason.TooFewPeers, Holdover, 0
-	} else {
+	case g.unsettled():
+		o.Reason = reason.GroupForming
+	default:
 		g.proven++
 		g.remember(trimmed)
 		if g.fresh() {
@@ -329,6 +336,43 @@ func (g *Group) adjust(now, v virtualclock.Time, value float64) {
 		}
 	}
 	g.schedule()
+}
+
+// unsettled reports whether the round that was looked at is one of a group that has just formed and is not complete: a correct host that
+// enters a round later than the others is missed by all of them, besides f liars that all of them read. So the margin, which
+// takes those who are missing for faulty, says nothing yet.
+func (g *Group) unsettled() bool {
+	if g.settling == 0 {
+		return false
+	}
+	g.settling--
+	if g.entering() > 0 {
+		return true
+	}
+	g.settling = 0
+	return false
+}
+
+// entering counts the peers that are there and took no part in what was looked at because they have yet to enter, or have entered in
+// another round.
+func (g *Group) entering() int {
+	n := 0
+	for i := range g.sights {
+		if !g.recent(i) {
+			continue
+		}
+		switch g.outcome.Verdicts[i].Reason {
+		case reason.PeerJoining:
+			if !g.peers[i].state.Status.member() {
+				n++
+			}
+		case reason.PeerRound:
+			if g.state.Status != Join { // who joins looks at one round, in the middle of which the others may be
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // schedule sets what is due after a round.
