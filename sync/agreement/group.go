@@ -367,7 +367,8 @@ func (g *Group) entering() int {
 				n++
 			}
 		case reason.PeerRound:
-			if g.state.Status != Join { // who joins looks at one round, in the middle of which the others may be
+			// Who joins looks at one round, in the middle of which the others may be; who is many rounds off is no late-comer.
+			if off := g.peers[i].state.Round - g.next; g.state.Status != Join && off >= -3 && off <= 3 {
 				n++
 			}
 		}
