@@ -78,9 +78,8 @@ func (c *Collector) Gather() ([]*dto.MetricFamily, error) {
 			}
 			found[f] = &dto.MetricFamily{Name: proto.String(c.families[f].name), Help: proto.String(c.families[f].help), Type: &kind}
 		}
-		one := &dto.Metric{}
-		_ = m.Write(one) // it never fails
-		found[f].Metric = append(found[f].Metric, one)
+		_ = m.Write(&m.metric) // it never fails
+		found[f].Metric = append(found[f].Metric, &m.metric)
 	})
 	if err != nil {
 		return nil, err
@@ -155,6 +154,10 @@ type sample struct {
 	kind        prometheus.ValueType
 	value       float64
 	labels      []*dto.LabelPair
+	// What Write hands out, here to be allocated at once.
+	metric  dto.Metric
+	gauge   dto.Gauge
+	counter dto.Counter
 }
 
 // Desc implements prometheus.Metric.
@@ -164,9 +167,11 @@ func (s *sample) Desc() *prometheus.Desc { return s.description }
 func (s *sample) Write(out *dto.Metric) error {
 	out.Label = s.labels
 	if s.kind == counter {
-		out.Counter = &dto.Counter{Value: &s.value}
+		s.counter.Value = &s.value
+		out.Counter = &s.counter
 	} else {
-		out.Gauge = &dto.Gauge{Value: &s.value}
+		s.gauge.Value = &s.value
+		out.Gauge = &s.gauge
 	}
 	return nil
 }
