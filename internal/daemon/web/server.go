@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,9 +36,10 @@ type Server struct {
 	config *config.HTTP
 	log    *slog.Logger
 	pages  *pages
-	wanted []config.Listen
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// wanted are the addresses that are not served.
+	wanted  []config.Listen
 	serving []*http.Server
 	sockets []net.Listener
 	at      []netip.AddrPort
@@ -62,20 +64,26 @@ func (s *Server) Listen() {
 	}
 	var waiting []config.Listen
 	var trouble []string
-	for _, a := range s.wanted {
+	s.mu.Lock()
+	wanted := s.wanted
+	s.wanted = nil
+	s.mu.Unlock()
+	for _, a := range wanted {
 		l, err := net.Listen("tcp", netip.AddrPort(a).String())
 		if err != nil {
 			waiting, trouble = append(waiting, a), append(trouble, err.Error())
 			continue
 		}
-		s.serve(l, secured)
+		s.serve(a, l, secured)
 	}
-	s.wanted = waiting
-	s.setTrouble(trouble)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted = append(s.wanted, waiting...)
+	s.trouble = trouble
 }
 
 // serve answers on one listener in its own goroutine.
-func (s *Server) serve(l net.Listener, secured *secrets) {
+func (s *Server) serve(a config.Listen, l net.Listener, secured *secrets) {
 	h := &http.Server{
 		Handler:           secured.guard(s.pages.handler()),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
@@ -99,7 +107,10 @@ func (s *Server) serve(l net.Listener, secured *secrets) {
 		err := h.Serve(tlsListener(l, secured.tls))
 		if !errors.Is(err, http.ErrServerClosed) && s.ctx.Err() == nil {
 			s.log.Error("HTTP is not served any more", "address", address.String(), "error", err)
-			s.setTrouble([]string{address.String() + ": " + err.Error()})
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.wanted, s.trouble = append(s.wanted, a), append(s.trouble, address.String()+": "+err.Error())
+			s.at = slices.DeleteFunc(s.at, func(x netip.AddrPort) bool { return x == address })
 		}
 	})
 }

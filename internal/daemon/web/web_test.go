@@ -309,6 +309,22 @@ func TestATakenPortIsTriedAgain(t *testing.T) {
 	}
 }
 
+// A socket that breaks under the server is said, and opened again.
+func TestABrokenSocketIsOpenedAgain(t *testing.T) {
+	testkit.NoLeaks(t)
+	s, _ := open(t, loopback(), says(synchronised()))
+	s.mu.Lock()
+	_ = s.sockets[0].Close()
+	s.mu.Unlock()
+	testkit.WaitFor(t, 20*time.Second, "the trouble to be said", func() bool { return s.Trouble() != "" && len(s.Addresses()) == 0 })
+	if s.Listen(); s.Trouble() != "" || len(s.Addresses()) != 1 {
+		t.Fatalf("trouble %q, served at %v", s.Trouble(), s.Addresses())
+	}
+	if g := request(t, "GET", "http://"+s.Addresses()[0].String()+"/healthz", nil); g.code != 200 {
+		t.Errorf("afterwards: %d", g.code)
+	}
+}
+
 // Whoever is slow on purpose holds a connection for a moment, and no more of them than there are.
 func TestSlowAndGreedyClientsAreCutOff(t *testing.T) {
 	testkit.NoLeaks(t)
