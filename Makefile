@@ -23,7 +23,7 @@ TOOLS   := $(CURDIR)/.tools
 # A private chrony, where `make deps` could not install one without disturbing the machine's own time daemon.
 export PATH := $(TOOLS)/bin:$(TOOLS)/chrony/usr/sbin:$(TOOLS)/chrony/usr/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: help deps deps-system build run test cross fuzz bench lint soak install clean
+.PHONY: help deps deps-system build run docs test cross fuzz bench lint soak install clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -40,6 +40,9 @@ build: ## build the programs into bin/
 
 run: build ## watch clocks that drift apart being held together (clockd demo)
 	@bin/clockd demo $(ARGS)
+
+docs: ## write the documents that are made from the code (docs/metrics.md)
+	$(GO) generate ./metrics/prometheus
 
 test: deps-system cross fuzz ## everything: cross-compile check, fuzz targets, tests with the race detector
 	$(GO) vet ./...
@@ -61,6 +64,7 @@ lint: ## golangci-lint (import table, forbidden calls, bugs), staticcheck, shell
 	@scripts/deps tools
 	golangci-lint run --allow-parallel-runners ./...
 	staticcheck -checks 'all,-ST1000,-ST1020,-ST1021,-ST1022' ./...
+	@if command -v promtool >/dev/null; then cd deploy/prometheus && promtool check rules recording.rules.yml alerts.rules.yml && promtool test rules rules_test.yml; fi
 	@for script in .ci/run scripts/*; do bash -n "$$script" || exit 1; done
 
 soak: build ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1000) seeds of all scenarios, tests SOAKCOUNT (5) times

@@ -22,7 +22,9 @@ type Config struct {
 	// Server is nil when the host does not answer NTP requests.
 	Server *Server `toml:"server"`
 	// Local is nil unless this host is the reference.
-	Local   *Local  `toml:"local"`
+	Local *Local `toml:"local"`
+	// HTTP is nil when nothing is served over HTTP.
+	HTTP    *HTTP   `toml:"http"`
 	Page    Page    `toml:"page"`
 	Control Control `toml:"control"`
 	State   State   `toml:"state"`
@@ -110,6 +112,17 @@ type Identity struct {
 type Local struct {
 	Stratum int      `toml:"stratum"`
 	Bound   Duration `toml:"bound"`
+}
+
+// HTTP is what monitoring asks: metrics, liveness and readiness, for reading only.
+type HTTP struct {
+	Listen []Listen `toml:"listen"`
+	// CertFile and KeyFile, both or neither, are for TLS; TokenFile holds what clients must show; "" for none.
+	CertFile  string `toml:"cert_file"`
+	KeyFile   string `toml:"key_file"`
+	TokenFile string `toml:"token_file"`
+	// Insecure allows addresses that others can reach without TLS and token.
+	Insecure bool `toml:"insecure"`
 }
 
 // Page is the shared page.

@@ -102,6 +102,14 @@ func TestEachMistakeIsFoundWhereItStands(t *testing.T) {
 		{"clients without own identity", source + "[server]\npublic_keys = [\"" + alice + "\"]\n", 4, 16, "run clockd keygen"},
 		{"require without keys", source + "[server]\nrequire = [\"10.0.0.0/8\"]\n", 4, 1, "none of these could be answered"},
 		{"require nobody", source + identity + "[server]\npublic_keys = [\"" + alice + "\"]\nrequire = [\"all\"]\n", 7, 12, "not a set of addresses"},
+		{"http nothing", source + "[http]\nlisten = []\n", 4, 1, "the list is empty"},
+		{"http twice", source + "[http]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n", 4, 26, "in the list already"},
+		{"http for all", source + "[http]\nlisten = [\"127.0.0.1:1\", \"0.0.0.0:1\"]\n", 4, 26, "insecure = true"},
+		{"http token alone", source + "[http]\nlisten = [\":1\"]\ntoken_file = \"/t\"\n", 4, 11, "can be reached by others"},
+		{"http key without certificate", source + "[http]\nkey_file = \"/k\"\n", 4, 1, "cert_file"},
+		{"http certificate without key", source + "[http]\ncert_file = \"/k\"\n", 4, 1, "key_file"},
+		{"http relative", source + "[http]\ntoken_file = \"t\"\n", 4, 1, "begins with /"},
+		{"http insecure on loopback", source + "[http]\ninsecure = true\n", 4, 1, "nothing to allow"},
 		{"dotted key", source + "[x]\n[page]\npath = \"/p\"\n", 3, 2, `has no section "x"`},
 	}
 	for _, c := range cases {
@@ -183,6 +191,11 @@ group = "adm"
 mode = "0600"
 [state]
 path = "/c"
+[http]
+listen = [":9"]
+cert_file = "/cert"
+key_file = "/key"
+token_file = "/token"
 [log]
 level = "debug"
 format = "json"
@@ -224,7 +237,8 @@ events_limit = "2MiB"
 			Keys: []KeyID{8, 4294967295}, PublicKeys: []PublicKey{publicKey}, Require: []Prefix{prefix("10.2.0.0/16")},
 		},
 		Page: Page{"/a"}, Control: Control{"/b", "adm", 0o600}, State: State{"/c"},
-		Log: Log{Level(slog.LevelDebug), "json", "/e", 2 << 20},
+		HTTP: &HTTP{[]Listen{Listen(netip.MustParseAddrPort("[::]:9"))}, "/cert", "/key", "/token", false},
+		Log:  Log{Level(slog.LevelDebug), "json", "/e", 2 << 20},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

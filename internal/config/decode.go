@@ -224,6 +224,8 @@ func setDefault(p any) {
 		*x = defaultAgreement()
 	case *Local:
 		*x = defaultLocal()
+	case *HTTP:
+		*x = defaultHTTP()
 	}
 }
 

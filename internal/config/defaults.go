@@ -42,6 +42,11 @@ func defaultServer() Server {
 // defaultLocal has the default of every value of [local].
 func defaultLocal() Local { return Local{Stratum: 10} }
 
+// defaultHTTP has the default of every value of [http].
+func defaultHTTP() HTTP {
+	return HTTP{Listen: []Listen{Listen(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 9123))}}
+}
+
 // publicServers are independent operators on purpose: with f of n allowed to be false, two names of one operator are one.
 // None of them smears leap seconds, because a smeared source contradicts the others for a whole day.
 var publicServers = [...]struct {

@@ -49,7 +49,7 @@ func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n"), rootPaths())
+	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n"), rootPaths())
 	if err != nil {
 		t.Fatal(err)
 	}

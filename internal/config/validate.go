@@ -61,6 +61,9 @@ func (d *decoder) validate(c *Config) {
 	if c.Local != nil {
 		d.validateLocal(c)
 	}
+	if c.HTTP != nil {
+		d.validateHTTP(c.HTTP)
+	}
 	d.path("page.path", c.Page.Path)
 	d.path("control.path", c.Control.Path)
 	// sun_path holds 108 bytes, one of them the end.

@@ -67,6 +67,9 @@ func (d *daemon) chores() error {
 	if d.server != nil && now.After(d.nextListen) && len(d.server.wanted) > 0 {
 		d.listen()
 	}
+	if d.web != nil && now.After(d.nextWeb) && d.web.Trouble() != "" {
+		d.listenWeb()
+	}
 	if d.control == nil && now.After(d.nextControl) {
 		d.nextControl = now.Add(listenAgain)
 		if err := d.openControl(); err != nil {

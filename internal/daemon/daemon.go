@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
+	"github.com/clockd/clockd/internal/daemon/web"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/ntp"
 	"github.com/clockd/clockd/virtualclock"
@@ -40,8 +42,11 @@ type daemon struct {
 	page       *virtualclock.PageWriter
 	secrets    *secrets
 	// sealed is the last request that was sent under a key.
-	sealed    []byte
-	control   *control.Listener
+	sealed  []byte
+	control *control.Listener
+	web     *web.Server
+	// retired are the servers that a reload has replaced and that still say goodbye.
+	retired   sync.WaitGroup
 	questions chan command
 	recorder  *eventlog.Writer
 	reporter  *reporter
@@ -56,10 +61,10 @@ type daemon struct {
 	wakeAt    hw.Ticks
 	published node.Publication
 
-	reloads                                               uint64
-	reloadError, stateError, controlError, counterError   string
-	toldStatus                                            string
-	nextListen, nextControl, nextSave, nextTrust, beatDue time.Time
+	reloads                                                        uint64
+	reloadError, stateError, controlError, counterError            string
+	toldStatus                                                     string
+	nextListen, nextControl, nextWeb, nextSave, nextTrust, beatDue time.Time
 }
 
 // errRestart ends a run that must begin anew, because the counter is not what it was.
@@ -118,7 +123,11 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	if err := d.openServer(); err != nil {
 		return d, err
 	}
-	return d, d.openNode()
+	if err := d.openNode(); err != nil {
+		return d, err
+	}
+	d.openWeb()
+	return d, nil
 }
 
 // close ends what was started, the page last but one: readers learn from it that the daemon has gone.
@@ -127,6 +136,10 @@ func (d *daemon) close() {
 	if d.control != nil {
 		_ = d.control.Close()
 	}
+	if d.web != nil {
+		d.web.Close()
+	}
+	d.retired.Wait()
 	d.resolver.Close()
 	if d.server != nil {
 		d.server.Close()
@@ -214,6 +227,29 @@ func (d *daemon) openControl() error {
 	}
 	d.control, d.controlError = s, ""
 	return nil
+}
+
+// openWeb serves HTTP as the configuration says. Nobody's clock depends on it, so nothing that is wrong here ends the daemon: it is
+// said, and tried again.
+func (d *daemon) openWeb() {
+	if old := d.web; old != nil {
+		d.web = nil
+		old.Release()
+		d.retired.Go(old.Close) // slow clients must not hold up the loop
+	}
+	if h := d.config.HTTP; h != nil {
+		d.web = web.New(h, d.ask, d.options.Version, d.log)
+		d.listenWeb()
+	}
+}
+
+// listenWeb tries the HTTP addresses that are not served yet.
+func (d *daemon) listenWeb() {
+	d.nextWeb = time.Now().Add(listenAgain)
+	before := d.web.Trouble()
+	if d.web.Listen(); d.web.Trouble() != "" && before == "" {
+		d.log.Error("not all of HTTP is served yet, trying again", "error", d.web.Trouble())
+	}
 }
 
 func (d *daemon) stampOptions() hw.StampOptions {

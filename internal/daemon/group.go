@@ -33,6 +33,7 @@ func (d *daemon) peer(p *node.PeerStatus) control.Peer {
 	out := control.Peer{
 		Name: p.Name, Reason: p.Reason, Used: p.Verdict.Used, Reach: p.Reach, PollS: p.Poll, TransmitStamp: p.TransmitStamp.String(),
 		ReceiveStamp: p.ReceiveStamp.String(), Sent: p.Sent, Received: p.Received, Rejections: p.Rejections.Map(),
+		LastRejection: p.LastRejection,
 	}
 	if p.Address != "" {
 		out.Address = &p.Address
@@ -44,7 +45,7 @@ func (d *daemon) peer(p *node.PeerStatus) control.Peer {
 		out.OffsetS, out.ErrorS = control.Known(v.Centre), control.Known(v.HalfWidth)
 	}
 	if p.Reading.Samples > 0 {
-		out.DelayS = control.Known(p.Reading.MinDelay)
+		out.DelayS, out.JitterS = control.Known(p.Reading.MinDelay), control.Known(p.Reading.Jitter)
 	}
 	if s := d.slot(p.ID); s != nil {
 		out.Key, out.Detail = s.key.String(), s.detail

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/daemon/web"
 	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/node"
 )
@@ -23,8 +24,10 @@ type secrets struct {
 
 // CheckKeys reads the key files of a configuration and reports whether all that it names is there and good.
 func CheckKeys(c *config.Config) error {
-	_, err := loadSecrets(c)
-	return err
+	if _, err := loadSecrets(c); err != nil {
+		return err
+	}
+	return web.Check(c.HTTP)
 }
 
 // loadSecrets reads the key files.

@@ -25,6 +25,9 @@ func (d *daemon) answer(name string) (any, error) {
 		now := control.MakeNow(snapshot.Time, snapshot.Interval, d.reason(&snapshot), "socket").As(snapshot.Publication.Clock.Kind)
 		return &now, nil
 	}
+	if name == control.CommandSnapshot {
+		return d.snapshot(&snapshot), nil
+	}
 	if name == control.CommandPeers {
 		return d.group(&snapshot)
 	}
@@ -86,6 +89,18 @@ func (d *daemon) status(s *node.Snapshot) *control.Status {
 	return out
 }
 
+// snapshot is all that can be said at one instant.
+func (d *daemon) snapshot(s *node.Snapshot) *control.Snapshot {
+	out := &control.Snapshot{Status: d.status(s), Sources: d.sources(s), KernelStamps: d.config.Stamps.Kernel}
+	if s.Steps > 0 {
+		out.CorrectionS = control.Known(s.Time.Seconds(s.Raw))
+	}
+	if s.Group != nil {
+		out.Promised = &s.Group.Promised
+	}
+	return out
+}
+
 // trouble is what is wrong with the daemon itself.
 func (d *daemon) trouble() []string {
 	out := []string{}
@@ -105,6 +120,9 @@ func (d *daemon) trouble() []string {
 	}
 	add("the state file: ", d.stateError)
 	add("the control socket: ", d.controlError)
+	if d.web != nil {
+		add("HTTP: ", d.web.Trouble())
+	}
 	if d.recorder != nil {
 		if _, ended := d.recorder.Status(); ended != "" {
 			add("the event log ended: ", ended)

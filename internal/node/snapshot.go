@@ -77,6 +77,8 @@ type GroupStatus struct {
 	// most the sum of their far edges. Precision is what the configuration promises beforehand (π_v).
 	FarEdge   float64
 	Precision float64
+	// Promised is all that the configuration promises beforehand.
+	Promised agreement.Guarantee
 	// ToUTC is the larger distance of the displayed clock to an edge of where UTC is by all members' masters.
 	ToUTC float64
 	// Standing is the reason why FarEdge is not known, or is that of holdover.
@@ -114,7 +116,7 @@ func (n *Node) groupStatus(now hw.Ticks) *GroupStatus {
 	config, bound := g.member.Config(), g.member.Interval(raw)
 	s := &GroupStatus{
 		Status: g.member.State().Status, Round: g.member.State().Round, Members: config.Members, Faults: config.Faults, Last: g.outcome,
-		Rounds: g.rounds, Skipped: g.skipped, FarEdge: bound.FarEdge, Precision: g.member.Promised().Precision, ToUTC: math.Inf(1),
+		Rounds: g.rounds, Skipped: g.skipped, FarEdge: bound.FarEdge, Precision: g.member.Promised().Precision, Promised: g.member.Promised(), ToUTC: math.Inf(1),
 		Standing: bound.Reason,
 	}
 	s.Last.Verdicts = slices.Clone(g.outcome.Verdicts)

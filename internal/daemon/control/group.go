@@ -66,7 +66,9 @@ type Peer struct {
 	PollS         float64           `json:"poll_s"`
 	TransmitStamp string            `json:"transmit_stamp"`
 	ReceiveStamp  string            `json:"receive_stamp"`
+	JitterS       *float64          `json:"jitter_s"`
 	Sent          uint64            `json:"sent"`
 	Received      uint64            `json:"received"`
+	LastRejection reason.Code       `json:"last_rejection"`
 	Rejections    map[string]uint64 `json:"rejections"`
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/sync/agreement"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -216,6 +217,21 @@ type Source struct {
 	LastRejection  reason.Code       `json:"last_rejection"`
 	Rejections     map[string]uint64 `json:"rejections"`
 }
+
+// Snapshot is all of it at one instant, for what runs inside the daemon (metrics, readiness); no command on the socket asks for it.
+type Snapshot struct {
+	Status  *Status
+	Sources *Sources
+	// CorrectionS is the virtual clock minus the raw counter's timeline, nil before the clock was first set.
+	CorrectionS *float64
+	// KernelStamps: the configuration lets the kernel stamp packets.
+	KernelStamps bool
+	// Promised is what a group's configuration promises beforehand, nil without peers.
+	Promised *agreement.Guarantee
+}
+
+// CommandSnapshot is Snapshot's name inside the daemon.
+const CommandSnapshot = "snapshot"
 
 // Sources is the answer to the command sources.
 type Sources struct {

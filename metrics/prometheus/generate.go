@@ -1,0 +1,3 @@
+package promexport
+
+//go:generate go test -run TestDocumentIsCurrent -update .
