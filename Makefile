@@ -23,11 +23,11 @@ TOOLS   := $(CURDIR)/.tools
 # A private chrony, where `make deps` could not install one without disturbing the machine's own time daemon.
 export PATH := $(TOOLS)/bin:$(TOOLS)/chrony/usr/sbin:$(TOOLS)/chrony/usr/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: help deps deps-system build run docs test cross fuzz bench lint soak install clean
+.PHONY: help deps deps-system build run docs test cross fuzz bench experiments lint soak install clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what tests and linters need (apt as root; otherwise says what is missing)
 	@scripts/deps system tools
@@ -59,6 +59,9 @@ fuzz: ## run every fuzz target for FUZZTIME (3s)
 
 bench: ## benchmarks, with ratios where only a ratio means anything
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) $$(scripts/with-benchmarks)
+
+experiments: build ## make the pages and pictures of docs/experiments anew
+	bin/clockbench course all --seed 1 --out docs/experiments --pages > bin/experiments.txt
 
 lint: ## golangci-lint (import table, forbidden calls, bugs), staticcheck, shell scripts
 	@scripts/deps tools

@@ -28,7 +28,7 @@ type Experiment struct {
 // Column is one column of a report's table.
 type Column struct {
 	Name string `json:"name"`
-	// Unit is "s", "s/s" (a rate), "" for a number without one, "text" for words.
+	// Unit is "s", "s/s" (a rate), "Hz", "%", "" for a number without one, "text" for words.
 	Unit string `json:"unit"`
 }
 
@@ -53,7 +53,9 @@ type Check struct {
 	Measured sim.Number `json:"measured"`
 	Bound    sim.Number `json:"bound"`
 	Unit     string     `json:"unit"`
-	Holds    bool       `json:"holds"`
+	// AtLeast: the bound is the least that is expected, not the most that is allowed.
+	AtLeast bool `json:"at_least"`
+	Holds   bool `json:"holds"`
 	// Must: theory says that it holds. Where an assumption is broken on purpose nothing must.
 	Must bool `json:"must"`
 }
@@ -177,7 +179,7 @@ func (r *run) row(all ...any) {
 // under checks measured ≤ bound. What is not known does not hold.
 func (r *run) under(what, unit string, measured, bound float64, must bool) bool {
 	holds := measured <= bound
-	r.report.Checks = append(r.report.Checks, Check{what, sim.Number(measured), sim.Number(bound), unit, holds, must})
+	r.report.Checks = append(r.report.Checks, Check{what, sim.Number(measured), sim.Number(bound), unit, false, holds, must})
 	if must && !holds {
 		r.report.Broken = append(r.report.Broken, fmt.Sprintf("%s: %s, and at most %s is allowed", what, Quantity(measured, unit), Quantity(bound, unit)))
 	}
@@ -187,7 +189,7 @@ func (r *run) under(what, unit string, measured, bound float64, must bool) bool 
 // over checks measured ≥ least: that something was seen at all.
 func (r *run) over(what, unit string, measured, least float64) {
 	holds := measured >= least
-	r.report.Checks = append(r.report.Checks, Check{what, sim.Number(measured), sim.Number(least), unit, holds, true})
+	r.report.Checks = append(r.report.Checks, Check{what, sim.Number(measured), sim.Number(least), unit, true, holds, true})
 	if !holds {
 		r.report.Broken = append(r.report.Broken, fmt.Sprintf("%s: %s, and at least %s was expected", what, Quantity(measured, unit), Quantity(least, unit)))
 	}

@@ -3,6 +3,7 @@ package course
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/clockd/clockd/internal/lab/report"
 	"github.com/clockd/clockd/internal/sim"
@@ -47,7 +48,7 @@ func runBroken(r *run) error {
 	if r.options.Short {
 		all = all[:5]
 	}
-	r.columns("scenario", "text", "broken assumption", "text", "at", "s", "checked", "", "wrong", "", "by at most", "s", "detected after", "s", "as", "text")
+	r.columns("scenario", "text", "broken assumption", "text", "at", "s", "checked", "", "wrong", "", "by at most", "s", "bounds exceeded", "text", "detected after", "s", "as", "text")
 	curve := report.Curve{Name: "wrong intervals, parts of all that were checked", Style: 1, Shape: report.Points}
 	wrongs := 0.0
 	for i, v := range all {
@@ -65,8 +66,12 @@ func runBroken(r *run) error {
 		if g := x.Group; g != nil {
 			checked, wrong, by = float64(g.IntervalChecks), float64(g.IntervalsApart), math.NaN()
 		}
+		exceeded := "-"
+		if g := x.Group; g != nil && len(g.Exceeded) > 0 {
+			exceeded = strings.Join(g.Exceeded, ", ")
+		}
 		after, why := found(x, at)
-		r.row(v.scenario, v.assumption, at, checked, wrong, by, after, why)
+		r.row(v.scenario, v.assumption, at, checked, wrong, by, exceeded, after, why)
 		r.under(v.scenario+": says that its assumptions hold", "", oneIf(x.AssumptionsHold), 0, true)
 		r.over(v.scenario+": intervals checked", "", checked, 1)
 		if v.seen {

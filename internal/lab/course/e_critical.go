@@ -17,7 +17,7 @@ instant the values are relayed over f+1 hops, as a Byzantine agreement does, and
 used at once. Delays are as unfair as they can be in both.`,
 		Bound: `π_v = Π + ε + 2ρβ with Π = (2ε+Γ)/(½−4ρ/(1−ρ)) (theory 3.2, 3.5). In: ε = (f+1)·(d_max−d_min)/2 + κT, T = (f+1)·d_max (lecture: the reading error is the variance of the delay;
 theory 2.1 for κ). Out: the largest half-width used, RTT/2 − d_min + κ·age (theory 2.1, 2.3).`,
-		Lesson:  `What happens between reading and adjusting is in the reading error, hop by hop, so every message there costs precision. Readings taken in the background have age instead, and age costs only drift: a few microseconds for a second.`,
+		Lesson:  `What happens between reading and adjusting is in the reading error, hop by hop, so every message there costs precision. Readings taken in the background have age instead, and age costs only drift, κ for every second.`,
 		Reading: []string{"[docs/agreement.md](../agreement.md): no message in the critical path", "theory 3.1", "Schneider, Understanding protocols for Byzantine clock synchronization, 1987"},
 		run:     runCritical,
 	}

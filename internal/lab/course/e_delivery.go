@@ -19,7 +19,7 @@ delivered on reception, and, the same messages, when the receiver's virtual cloc
 stamps.`,
 		Bound: `On reception σ ≤ J and τ ≤ J. By the clock τ ≤ π_v and σ ≤ 2π_v + 2ρ_vΔ, if Δ ≥ d_max + π_v (Δ-protocol; lecture and theory 1.2). Measured with the clocks' own stamps σ is within ±2π_v
 and τ within ±π_v of the truth (theory 1.2).`,
-		Lesson:  `Delivery by the clock trades delay for steadiness: the network's variance is waited out, and what is left is the clocks' precision. Where the network is steadier than the clocks are precise there is nothing to gain.`,
+		Lesson:  `Delivery by the clock trades delay for steadiness: the network's variance is waited out, and what is left is the clocks' precision. The clocks themselves see no tightness but 0: their own stamps cannot show how far they are apart, which is why σ and τ need their uncertainty.`,
 		Reading: []string{"[docs/ordering.md](../ordering.md)", "lecture: steadiness and tightness; Veríssimo and Rodrigues 2001", "Cristian, Aghili, Strong and Dolev, Atomic broadcast, 1985: Δ-protocols"},
 		run:     runSteadiness,
 	}

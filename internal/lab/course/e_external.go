@@ -87,4 +87,3 @@ func runExternal(r *run) error {
 	r.axes(logarithmic("round trip", "s"), logarithmic("time error", "s"))
 	return nil
 }
-

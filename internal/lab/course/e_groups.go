@@ -13,9 +13,9 @@ func internal() Experiment {
 	return Experiment{
 		Name: "internal", Title: "Internal: precision follows the reading error",
 		Question: "How close are clocks that agree among themselves, without a master?",
-		Setup: `Four members, rounds of 1 s, one of them a two-faced liar who knows all clocks; oscillators (ρ = 10 ppm) are played on, and the network keeps clocks apart within what
+		Setup: `Seven members, rounds of 1 s, two of them two-faced liars who know all clocks; oscillators (ρ = 10 ppm) are played on, and the network keeps clocks apart within what
 is not known of its delays. That unknown part, and with it the reading error ε, grows.`,
-		Bound: `Theory 3.5 for the interval fault-tolerant midpoint, with the ε that the rounds really used: Π = 4ε + 2Γ, π_v = 5ε + 2Γ and what the slew adds, Γ = 2ρP'
+		Bound: `Theory 3.5 for the interval fault-tolerant midpoint, with the ε that the rounds really used: Π = 4ε + 2Γ, π_v = 5ε + 2Γ and what the slew over P/2 adds, Γ = 2ρP'
 (package agreement, Bounds).`,
 		Lesson:  `Precision is a few reading errors, whatever the clocks show in themselves: better reading is better precision, until the drift of one round (Γ) is left. What is not known of the delay counts, not the delay.`,
 		Reading: []string{"[docs/agreement.md](../agreement.md)", "`clockbench sim group_tight`", "Lynch and Welch, 1988"},
@@ -24,10 +24,10 @@ is not known of its delays. That unknown part, and with it the reading error ε,
 }
 
 func runInternal(r *run) error {
-	all := short(r, []float64{10e-6, 100e-6, 400e-6, 1e-3, 4e-3, 10e-3}, []float64{100e-6, 4e-3})
+	all := short(r, []float64{10e-6, 30e-6, 100e-6, 300e-6, 1e-3}, []float64{30e-6, 300e-6})
 	r.columns("unknown delay", "s", "ε used", "s", "δ_v", "s", "bound of δ_v", "s", "π_v", "s", "bound of π_v", "s", "of it", "%")
 	for i, unfair := range all {
-		g := r.hard(4, 1)
+		g := r.hard(7, 2)
 		g.unfair, g.delay = unfair, unfair/4
 		x, err := r.runGroup("internal", g, nil)
 		if err != nil {
@@ -52,9 +52,10 @@ func liars() Experiment {
 	return Experiment{
 		Name: "liars", Title: "f liars of n",
 		Question: "How many clocks may lie, and what does it cost?",
-		Setup: `Groups of n = 3f+1 members, with 0 to f+1 colluding two-faced liars who know all clocks; network and oscillators are as bad as they may be. The group is built for f and
+		Setup: `Groups of n = 3f+1 members, with 0 to f+1 liars who know all clocks and lie from a quarter of the run on; two-faced ones, and where they are one too many also colluding
+ones, who stay among the correct clocks; network and oscillators are as bad as they may be. The group is built for f and
 is not told how many really lie.`,
-		Bound: `π_v of theory 3.5 (package agreement, Bounds) with up to f liars. With f+1 nothing is promised: the bound in that row is void, and whether it holds is chance (Dolev, Halpern and
+		Bound: `π_v of theory 3.5 (package agreement, Bounds) with up to f liars. With f+1 nothing is promised: the bound in that row is void, and whether it holds is chance; a contradiction must be detected (Dolev, Halpern and
 Strong 1984: n > 3f is necessary without signatures).`,
 		Lesson:  `Up to f liars cost precision, but no bound. One more makes the bound void, and if it lies with care nobody inside can know: f must be chosen before.`,
 		Reading: []string{"[docs/agreement.md](../agreement.md): what liars can do", "[broken](broken.md)", "Lamport and Melliar-Smith, 1985"},
@@ -62,33 +63,38 @@ Strong 1984: n > 3f is necessary without signatures).`,
 	}
 }
 
-func runLiars(r *run) error {
-	faults := short(r, []int{1, 2, 3}, []int{1, 2})
-	r.columns("n", "", "f", "", "liars", "", "ε used", "s", "π_v", "s", "bound of π_v", "s", "bound", "text")
-	total, done := 0, 0
-	for _, f := range faults {
-		total += f + 2
+// lie is how many members of a group lie, and how.
+type lie struct {
+	count int
+	sort  string
+}
+
+// lies are what is tried with a group for f liars: the last two are one too many.
+func lies(f int) []lie {
+	var all []lie
+	for k := 0; k <= f+1; k++ {
+		all = append(all, lie{k, "two-faced"})
 	}
-	for at, f := range faults {
-		n := 3*f + 1
-		curve := report.Curve{Name: fmt.Sprintf("π_v / bound, n = %d", n), Style: at, Shape: report.Both}
-		for k := 0; k <= f+1; k++ {
-			g := r.hard(n, k)
-			g.broken = k > f
-			x, err := r.runGroup("liars", g, nil)
+	return append(all, lie{f + 1, "colluding"})
+}
+
+func runLiars(r *run) error {
+	faults := short(r, []int{1, 2, 3}, []int{1})
+	r.columns("n", "", "f", "", "liars", "", "sort", "text", "ε used", "s", "π_v", "s", "bound of π_v", "s", "detected at", "s", "the bound", "text")
+	done, total := 0, 0
+	for _, f := range faults {
+		total += len(lies(f))
+	}
+	for i, f := range faults {
+		curve := report.Curve{Name: fmt.Sprintf("π_v / bound, n = %d", 3*f+1), Style: i, Shape: report.Both}
+		for _, l := range lies(f) {
+			part, err := r.liarsRow(f, l)
 			if err != nil {
 				return err
 			}
-			s := x.Group
-			word := "must hold"
-			if k > f {
-				word = "void"
-				r.under(fmt.Sprintf("n = %d, %d liars: precision π_v", n, k), "s", float64(s.Precision), float64(s.PrecisionBound), false)
-			} else {
-				r.groupHolds(fmt.Sprintf("n = %d, %d liars", n, k), x)
+			if !math.IsNaN(part) {
+				curve.X, curve.Y = append(curve.X, float64(l.count-f)), append(curve.Y, part)
 			}
-			r.row(n, f, k, s.ReadingError, s.Precision, s.PrecisionBound, word)
-			curve.X, curve.Y = append(curve.X, float64(k-f)), append(curve.Y, float64(s.Precision)/float64(s.PrecisionBound))
 			done++
 			if err := r.done(done, total); err != nil {
 				return err
@@ -100,6 +106,35 @@ func runLiars(r *run) error {
 	r.report.Chart.Curves = append(r.report.Chart.Curves, report.Curve{Name: "the bound", Style: 6, Shape: report.Line, Bound: true, X: []float64{least, 1}, Y: []float64{1, 1}})
 	r.axes(linear("liars − f (0: as many as may be, 1: one too many)", ""), linear("π_v as a part of its bound", ""))
 	return nil
+}
+
+// liarsRow measures one group, and returns π_v as a part of its bound.
+func (r *run) liarsRow(f int, l lie) (part float64, err error) {
+	n := 3*f + 1
+	g := r.hard(n, l.count)
+	g.seconds = short(r, 40.0, 30)
+	g.broken, g.liar = l.count > f, fmt.Sprintf("%s@%g", l.sort, g.seconds/4)
+	x, err := r.runGroup("liars", g, nil)
+	if err != nil {
+		return 0, err
+	}
+	s, word := x.Group, "must hold"
+	at := float64(s.DetectedAt)
+	what := fmt.Sprintf("n = %d, %d liars, %s", n, l.count, l.sort)
+	switch {
+	case l.count <= f:
+		r.groupHolds(what, x)
+	case math.IsNaN(at):
+		word = "void, and nobody knows"
+		r.under(what+": precision π_v", "s", float64(s.Precision), float64(s.PrecisionBound), false)
+	default:
+		word = "void, seen: " + s.DetectedReason
+	}
+	if l.count > f && l.sort == "two-faced" {
+		r.over(what+": the void bound is detected", "", oneIf(at >= g.seconds/4), 1)
+	}
+	r.row(n, f, l.count, l.sort, s.ReadingError, s.Precision, s.PrecisionBound, at, word)
+	return float64(s.Precision) / float64(s.PrecisionBound), nil
 }
 
 func median() Experiment {
@@ -190,7 +225,7 @@ func hybrid() Experiment {
 then goes a part G (the gain) of the way towards the members' common estimate of UTC.`,
 		Bound: `Theory 4.2 with the readings that were used (package agreement, Bounds): Π = 2(2ε+Gα_e+Γ)/(1+G), α_v = α_e + (ε+ρP')/G, and what slew and clamp
 add.`,
-		Lesson:  `The pull is the same for all, so it hardly costs precision, and a small gain is enough to hold UTC. If the masters vanish, precision stays and only the knowledge of UTC fades.`,
+		Lesson:  `The pull is the same for all members, so accuracy comes without giving up precision, and a small gain is enough to hold UTC. A larger gain promises more accuracy, and follows the masters' own errors more.`,
 		Reading: []string{"[docs/agreement.md](../agreement.md): with masters", "`clockbench sim group_masters_vanish`", "Fetzer and Cristian 1997; Veríssimo, Rodrigues and Casimiro (CesiumSpray) 1997"},
 		run:     runHybrid,
 	}

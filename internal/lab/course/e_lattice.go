@@ -131,7 +131,7 @@ func runLattice(r *run) error {
 	}
 	r.groupHolds("the group", x)
 	bound := float64(x.Group.PrecisionBound)
-	r.columns("g_G / bound of π_v", "", "g_G", "s", "stamps of one event differ by", "ticks", "order told", "%", "not told", "%", "told wrongly", "%", "g_G > π_v", "text")
+	r.columns("g_G / bound of π_v", "", "g_G", "s", "stamps of one event differ by (ticks)", "", "order told", "%", "not told", "%", "told wrongly", "%", "g_G > π_v", "text")
 	for _, part := range []float64{0.1, 0.25, 0.5, 1.01, 1.25, 2} {
 		l, err := order.NewLattice(time.Duration(part * bound * 1e9))
 		if err != nil {

@@ -30,6 +30,17 @@ func Quantity(x float64, unit string) string {
 				return round(x/u.scale) + " " + u.name
 			}
 		}
+	case unit == "Hz":
+		for _, u := range []struct {
+			scale float64
+			name  string
+		}{{1e9, "GHz"}, {1e6, "MHz"}, {1e3, "kHz"}} {
+			if x >= u.scale {
+				return round(x/u.scale) + " " + u.name
+			}
+		}
+	case unit == "s/s" && math.Abs(x) < 1e-9:
+		return "< 0.001 ppm"
 	case unit == "s/s":
 		return round(x*1e6) + " ppm"
 	}
@@ -99,9 +110,22 @@ func (p *Report) Text(out io.Writer) error {
 	for _, s := range p.Broken {
 		fmt.Fprintf(b, "BROKEN: %s\n", s)
 	}
-	fmt.Fprintf(b, "\nLesson: %s\nRead on: %s\n", wrap(p.Lesson), strings.Join(p.Reading, "; "))
+	fmt.Fprintf(b, "\nLesson: %s\nRead on: %s\n", wrap(p.Lesson), plain(strings.Join(p.Reading, "; ")))
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// plain turns links of a page into what a terminal can use: the file's name.
+func plain(text string) string {
+	for {
+		open := strings.Index(text, "](")
+		begin := strings.LastIndex(text[:max(open, 0)], "[")
+		end := strings.Index(text[max(open, 0):], ")")
+		if open < 0 || begin < 0 || end < 0 {
+			return text
+		}
+		text = text[:begin] + text[begin+1:open] + text[open+end+1:]
+	}
 }
 
 // wrap breaks a text into lines of at most 120 runes.

@@ -184,4 +184,3 @@ func logarithmic(label, unit string) report.Axis {
 func linear(label, unit string) report.Axis {
 	return report.Axis{Label: label, Unit: unit, Scale: report.Linear}
 }
-
