@@ -82,6 +82,8 @@ install: build ## install into $(DESTDIR)$(PREFIX)
 		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
 	install -m 0755 bin/clockd bin/clockbench '$(DESTDIR)$(PREFIX)/bin/'
 	install -m 0644 LICENSE README.md CHANGELOG.md docs/*.md '$(DESTDIR)$(PREFIX)/share/doc/clockd/'
+	install -d '$(DESTDIR)$(PREFIX)/share/doc/clockd/experiments'
+	install -m 0644 docs/experiments/* '$(DESTDIR)$(PREFIX)/share/doc/clockd/experiments/'
 	install -m 0644 deploy/man/*.1 '$(DESTDIR)$(PREFIX)/share/man/man1/'
 	bin/clockd completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/clockd'
 	bin/clockbench completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/clockbench'

@@ -18,7 +18,7 @@ used at once. Delays are as unfair as they can be in both.`,
 		Bound: `π_v = Π + ε + 2ρβ with Π = (2ε+Γ)/(½−4ρ/(1−ρ)) (theory 3.2, 3.5). In: ε = (f+1)·(d_max−d_min)/2 + κT, T = (f+1)·d_max (lecture: the reading error is the variance of the delay;
 theory 2.1 for κ). Out: the largest half-width used, RTT/2 − d_min + κ·age (theory 2.1, 2.3).`,
 		Lesson:  `What happens between reading and adjusting is in the reading error, hop by hop, so every message there costs precision. Readings taken in the background have age instead, and age costs only drift, κ for every second.`,
-		Reading: []string{"[docs/agreement.md](../agreement.md): no message in the critical path", "theory 3.1", "Schneider, Understanding protocols for Byzantine clock synchronization, 1987"},
+		Reading: []string{"[docs/agreement.md](../agreement.md): no message in the critical path", "theory 3.1", "Schneider 1987: the common frame of all such protocols"},
 		run:     runCritical,
 	}
 }

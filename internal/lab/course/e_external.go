@@ -13,7 +13,7 @@ side, for one client on the way there and for the other on the way back ("unfair
 		Bound: `Λ = RTT/2 is the reading error of one exchange (theory 2.1); what the client claims is that, with the drift since. |vc − t| is within the claimed bound always, and with a
 common master π_v ≤ 2α_v (the triangle inequality; properties.md).`,
 		Lesson:  `Accuracy is paid for in round trips: a fair network gives far more than half a round trip, but only half a round trip can be promised. The unfair one takes the whole of it, and then the two clients are nearly 2α_v apart.`,
-		Reading: []string{"[docs/bounds.md](../bounds.md)", "[docs/estimation.md](../estimation.md): what a fair network gives", "Cristian, Probabilistic clock synchronization, 1989"},
+		Reading: []string{"[docs/bounds.md](../bounds.md)", "[docs/estimation.md](../estimation.md): what a fair network gives", "Cristian 1989: probabilistic reading of remote clocks"},
 		run:     runExternal,
 	}
 }

@@ -24,7 +24,7 @@ is not known of its delays. That unknown part, and with it the reading error ε,
 }
 
 func runInternal(r *run) error {
-	all := short(r, []float64{10e-6, 30e-6, 100e-6, 300e-6, 1e-3}, []float64{30e-6, 300e-6})
+	all := short(r, []float64{10e-6, 30e-6, 100e-6, 300e-6, 1e-3}, []float64{100e-6})
 	r.columns("unknown delay", "s", "ε used", "s", "δ_v", "s", "bound of δ_v", "s", "π_v", "s", "bound of π_v", "s", "of it", "%")
 	for i, unfair := range all {
 		g := r.hard(7, 2)
@@ -112,7 +112,7 @@ func runLiars(r *run) error {
 func (r *run) liarsRow(f int, l lie) (part float64, err error) {
 	n := 3*f + 1
 	g := r.hard(n, l.count)
-	g.seconds = short(r, 40.0, 30)
+	g.seconds = short(r, 40.0, 24)
 	g.broken, g.liar = l.count > f, fmt.Sprintf("%s@%g", l.sort, g.seconds/4)
 	x, err := r.runGroup("liars", g, nil)
 	if err != nil {
@@ -153,7 +153,7 @@ ever.`,
 
 func runMedian(r *run) error {
 	sizes := short(r, []int{4, 5, 7}, []int{5})
-	seconds := short(r, 180.0, 90)
+	seconds := short(r, 180.0, 60)
 	r.columns("n", "", "liars", "", "function", "text", "apart at half time", "s", "apart at the end", "s", "growth", "s/s", "bound of π_v", "s")
 	for i, n := range sizes {
 		for j, algorithm := range []string{"iftm", "median"} {
@@ -232,7 +232,7 @@ add.`,
 }
 
 func runHybrid(r *run) error {
-	all := short(r, []float64{0.1, 0.25, 0.5, 1}, []float64{0.25, 1})
+	all := short(r, []float64{0.1, 0.25, 0.5, 1}, []float64{0.25})
 	r.columns("gain G", "", "π_v", "s", "bound of π_v", "s", "α_v", "s", "bound of α_v", "s")
 	for i, gain := range all {
 		results, err := r.simulate("hybrid", fmt.Sprintf(`
@@ -259,7 +259,7 @@ start_spread = "1ms"
 gain = %g
 external_error = "300us"
 delay = "50us + exp(10us)"
-`, short(r, 120.0, 60), gain), nil)
+`, short(r, 120.0, 40), gain), nil)
 		if err != nil {
 			return err
 		}

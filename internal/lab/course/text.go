@@ -217,6 +217,11 @@ simulation, where true time is known exactly, what theory bounds, and prints bot
 hold and does not ends the command with the code 3.`))
 	b.WriteString("\n\n    clockbench course                      # list them\n    clockbench course external             # one of them\n" +
 		"    clockbench course all --out pictures   # all, with their pictures\n    make experiments                       # make these pages anew\n\n")
+	b.WriteString(wrap(`For programs there is --json (one report, or a list of them for all), and NAME.json with --out: "schema" (clockd.course/1), "experiment",
+"title", "seed", "short", "question", "setup", "bound", "lesson", "read_on"; "columns" (name, unit) and "rows", whose cells are numbers in that unit, texts where
+the unit is "text", and null where nothing is known; "checks" (what, measured, bound, unit, at_least: the bound is the least that is expected; holds; must: theory says that it
+holds), "broken" (in words, empty if all is well) and "chart", the picture's curves. New fields may come; if one changes its meaning, so does the
+schema's number.`) + "\n\n")
 	b.WriteString("| experiment | question |\n|---|---|\n")
 	for _, e := range All() {
 		fmt.Fprintf(b, "| [%s](%s.md) | %s |\n", e.Name, e.Name, e.Question)

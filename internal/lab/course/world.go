@@ -126,7 +126,7 @@ type group struct {
 func (r *run) hard(members, liars int) group {
 	return group{
 		members: members, liars: liars, algorithm: "iftm", liar: "two-faced", drift: 10e-6, delay: 100e-6, unfair: 400e-6,
-		seconds: short(r, 60.0, 30), sampling: 0.25, discard: 0.4,
+		seconds: short(r, 60.0, 20), sampling: 0.25, discard: 0.4,
 	}
 }
 
