@@ -225,7 +225,7 @@ func hybrid() Experiment {
 then goes a part G (the gain) of the way towards the members' common estimate of UTC.`,
 		Bound: `Theory 4.2 with the readings that were used (package agreement, Bounds): Π = 2(2ε+Gα_e+Γ)/(1+G), α_v = α_e + (ε+ρP')/G, and what slew and clamp
 add.`,
-		Lesson:  `The pull is the same for all members, so accuracy comes without giving up precision, and a small gain is enough to hold UTC. A larger gain promises more accuracy, and follows the masters' own errors more.`,
+		Lesson:  `The pull is the same for all members, so accuracy comes without giving up precision, and a small gain is enough to hold UTC. A larger gain promises more accuracy, and, by what it may move clocks in a round, a little less precision.`,
 		Reading: []string{"[docs/agreement.md](../agreement.md): with masters", "`clockbench sim group_masters_vanish`", "Fetzer and Cristian 1997; Veríssimo, Rodrigues and Casimiro (CesiumSpray) 1997"},
 		run:     runHybrid,
 	}
@@ -275,6 +275,9 @@ delay = "50us + exp(10us)"
 			return err
 		}
 	}
+	last := len(all) - 1
+	r.under("bound of α_v with the largest gain, against that with the smallest", "s", r.column(4)[last], r.column(4)[0], true)
+	r.over("bound of π_v with the largest gain, against that with the smallest", "s", r.column(2)[last], r.column(2)[0])
 	r.curve("accuracy α_v", 0, 0, 3, false)
 	r.curve("bound of α_v", 0, 0, 4, true)
 	r.curve("precision π_v", 1, 0, 1, false)
