@@ -45,7 +45,7 @@ func (c *Config) check() error {
 	within := func(name string, x, low, high float64) {
 		bad(x >= low && x <= high, "%s is %g, must be from %g to %g", name, x, low, high)
 	}
-	within("counter frequency (Hz)", c.Counter.Hertz, 2e4, 1e11)
+	within("counter frequency (Hz)", c.Counter.Hertz, 6.2e4, 1e11) // below 61 kHz a virtualclock.Clock cannot keep the rate
 	within("counter frequency error (ppb)", c.Counter.ErrorPPB, 0, 1e6)
 	within("drift_bound", c.DriftBound, 0, 0.01)
 	within("wander_bound", c.WanderBound, 0, 0.01)

@@ -463,7 +463,7 @@ func TestSameEventsSameActions(t *testing.T) {
 func TestConfigMistakes(t *testing.T) {
 	good := Config{Sources: sources(4, 1), MaxFalse: -1, Counter: hw.Frequency{Hertz: 1e9}}
 	for name, spoil := range map[string]func(*Config){
-		"frequency": func(c *Config) { c.Counter.Hertz = 0 }, "drift": func(c *Config) { c.DriftBound = 1 }, "slew": func(c *Config) { c.MaxSlew = 2 },
+		"frequency": func(c *Config) { c.Counter.Hertz = 0 }, "slow counter": func(c *Config) { c.Counter.Hertz = 2e4 }, "drift": func(c *Config) { c.DriftBound = 1 }, "slew": func(c *Config) { c.MaxSlew = 2 },
 		"bound": func(c *Config) { c.MaxBound = math.NaN() }, "f": func(c *Config) { c.MaxFalse = 2 }, "id": func(c *Config) { c.Sources[1].ID = 1 },
 		"poll": func(c *Config) { c.Sources[0].Poll = 0 }, "local": func(c *Config) { c.Local = &LocalConfig{} }, "rate": func(c *Config) { c.Rate = 1 },
 		"timeout": func(c *Config) { c.Sources[0].Timeout = -1 },
