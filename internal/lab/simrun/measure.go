@@ -290,8 +290,8 @@ func (o *observer) agreed(t *metrics.Table, r *metrics.EnsembleResult, longest f
 		return errors.Join(errs...) // nothing is promised to a group that made no round
 	}
 	slew := math.Inf(1)
-	if c.Slew > 0 {
-		slew = b.Adjustment / c.Slew
+	if w := c.Model().Slew; w > 0 {
+		slew = b.Adjustment / w
 	}
 	errs = append(errs,
 		bound(t, metrics.Convergence, b.Convergence, formulaOf(&c, o.group.Hybrid(), "δ_v")),
