@@ -54,8 +54,8 @@ delay = "50us + exp(10us)"
 // dense is a slow observer that looks at all clocks very often: it must never see more than the follower, which
 // does not need to look.
 type dense struct {
-	accuracy, precision, bound float64
-	looks                      int
+	accuracy, precision float64
+	looks               int
 }
 
 func (d *dense) look(o *observer) {

@@ -289,7 +289,8 @@ func (r *recorder) found(c *watched, v sim.Violation) {
 
 // observe takes the changes of the status from the nodes' reports.
 func (r *recorder) observe(h *sim.Host, p node.Report) {
-	if h.Serves() && h.Member() == nil || len(r.events) >= maxEvents || p.Topic != "clock" && p.Topic != "disruption" && !(p.Topic == "round" && p.Reason != reason.OK) {
+	wanted := p.Topic == "clock" || p.Topic == "disruption" || p.Topic == "round" && p.Reason != reason.OK
+	if h.Serves() && h.Member() == nil || len(r.events) >= maxEvents || !wanted {
 		return
 	}
 	e := result.Event{At: result.Of(r.world.Now().Seconds()), Clock: h.Name, Kind: result.EventStatus, Reason: p.Reason.String()}
