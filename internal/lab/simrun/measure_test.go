@@ -129,7 +129,7 @@ func TestTheSupremaAreExact(t *testing.T) {
 
 // TestTheJudgeAgrees: the group's own judge, which looks at all clocks at all events, finds what the ensemble finds.
 func TestTheJudgeAgrees(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		q := request(t, four, seed)
 		o, err := Measure(q.Scenario, seed, nil)
 		if err != nil {
@@ -149,34 +149,29 @@ func TestTheJudgeAgrees(t *testing.T) {
 	}
 }
 
-// TestEveryRow: no property is without a value or a reason, and none that is promised is beyond its bound.
-func TestEveryRow(t *testing.T) {
-	for name, source := range map[string]string{"clients": pair, "group": four, "hybrid": hybrid} {
-		q := request(t, source, 12)
-		o, err := Measure(q.Scenario, 12, nil)
-		if err != nil {
-			t.Fatal(err)
+// complete: no property is without a value or a reason, and none that is promised is beyond its bound.
+func complete(t *testing.T, name string, table *metrics.Table) {
+	t.Helper()
+	for _, row := range table.Rows() {
+		if row.Value.Known == (row.Missing != reason.OK) {
+			t.Errorf("%s: %+v", name, row)
 		}
-		for _, row := range o.Properties[0].Table.Rows() {
-			if row.Value.Known == (row.Missing != reason.OK) {
-				t.Errorf("%s: %+v", name, row)
-			}
-			if !row.Value.Known && row.Missing == reason.FigureNotMeasured && row.Detail == "" {
-				t.Errorf("%s: %s is missing and nobody says why", name, row.Property)
-			}
-			if row.Verdict() == metrics.Violated {
-				t.Errorf("%s: %s is %g, and %g by %s", name, row.Property, row.Value.Value, row.Bound.Value, row.Formula)
-			}
-			if want := row.Property != metrics.Steadiness && row.Property != metrics.Tightness; want && !row.Value.Known && (name != "clients" || row.Property != metrics.Convergence) {
-				t.Errorf("%s: %s is missing: %v %s", name, row.Property, row.Missing, row.Detail)
-			}
+		if !row.Value.Known && row.Missing == reason.FigureNotMeasured && row.Detail == "" {
+			t.Errorf("%s: %s is missing and nobody says why", name, row.Property)
+		}
+		if row.Verdict() == metrics.Violated {
+			t.Errorf("%s: %s is %g, and %g by %s", name, row.Property, row.Value.Value, row.Bound.Value, row.Formula)
+		}
+		broadcast := row.Property == metrics.Steadiness || row.Property == metrics.Tightness
+		if !row.Value.Known && !broadcast && (name != "clients" || row.Property != metrics.Convergence) {
+			t.Errorf("%s: %s is missing: %v %s", name, row.Property, row.Missing, row.Detail)
 		}
 	}
 }
 
-// TestMeasuringChangesNothing: neither the figures of a run nor, the second time, a byte of the tables.
+// TestMeasuringChangesNothing: neither the figures of a run nor, the second time, a byte of the tables, which are complete.
 func TestMeasuringChangesNothing(t *testing.T) {
-	for _, source := range []string{pair, four, hybrid} {
+	for name, source := range map[string]string{"clients": pair, "group": four, "hybrid": hybrid} {
 		q := request(t, source, 13)
 		var tables, figures [2][]byte
 		for i := range tables {
@@ -184,6 +179,7 @@ func TestMeasuringChangesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			complete(t, name, o.Properties[0].Table)
 			if tables[i], err = json.Marshal(o.Properties); err != nil {
 				t.Fatal(err)
 			}
