@@ -14,6 +14,7 @@ import (
 
 	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/lab/result"
+	"github.com/clockd/clockd/internal/lab/simrun"
 	"github.com/clockd/clockd/internal/sim"
 )
 
@@ -27,12 +28,16 @@ type simOptions struct {
 	verbose bool
 	// boundsOnly checks intervals and nothing else.
 	boundsOnly bool
+	// properties: the table of properties is measured and printed.
+	properties bool
 }
 
 // report is what sim --json prints.
 type report struct {
 	Runs    []sim.Result  `json:"runs"`
 	Summary []sim.Summary `json:"summary"`
+	// Properties are the tables of properties, one for the clients or each group of each run; empty without --properties.
+	Properties []simrun.Properties `json:"properties"`
 }
 
 func newSim(a *app) *cobra.Command {
@@ -46,7 +51,8 @@ same samples. Exit code 3: an interval did not contain true time although the as
   clockbench sim --all --seeds 1-20 --json --out figures.json
   clockbench sim lan_sw --seeds 7 --out run   # with report.html, pictures and series
   clockbench sim lan_sw --seeds 7 -v
-  clockbench sim --all --seeds 1-1000 --bounds-only`,
+  clockbench sim --all --seeds 1-1000 --bounds-only
+  clockbench sim lan_sw group_honest_4 --seeds 7 --properties   # every property of a global clock, with its bound`,
 		RunE: func(c *cobra.Command, names []string) error { return a.sim(c.Context(), names, &o) },
 	}
 	f := c.Flags()
@@ -57,6 +63,7 @@ same samples. Exit code 3: an interval did not contain true time although the as
 	f.BoolVar(&o.force, "force", false, "replace results that the directory holds already")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "a row for each seed as well")
 	f.BoolVar(&o.boundsOnly, "bounds-only", false, "check intervals only, without the figures of other estimators: for very many seeds")
+	f.BoolVar(&o.properties, "properties", false, "measure every property of a global clock exactly, and print it beside its bound instead of the other tables")
 	f.BoolVar(&a.json, "json", false, "print JSON, for programs")
 	return c
 }
@@ -104,6 +111,8 @@ func (a *app) sim(ctx context.Context, names []string, o *simOptions) error {
 		return cli.UsageError(errors.New(`give the names of scenarios ("clockbench scenarios" lists them), a file, or --all`))
 	case o.boundsOnly && o.out != "" && !strings.HasSuffix(o.out, ".json"):
 		return cli.UsageError(errors.New("--bounds-only keeps no series: let --out end in .json, or leave one of them out"))
+	case o.boundsOnly && o.properties:
+		return cli.UsageError(errors.New("--bounds-only prints no properties: leave out one of the two"))
 	case o.jobs < 1:
 		return cli.UsageError(fmt.Errorf("--jobs %d: at least one run at a time is needed", o.jobs))
 	}
@@ -143,6 +152,9 @@ func (a *app) write(r *report, o *simOptions) error {
 	if o.boundsOnly {
 		return a.boundsTable(r)
 	}
+	if o.properties {
+		return a.propertyTables(r)
+	}
 	return a.tables(r, o.verbose)
 }
 
@@ -166,7 +178,7 @@ func (a *app) runAll(ctx context.Context, scenarios []loaded, seeds []uint64, jo
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	total := len(scenarios) * len(seeds)
-	results := make([][]sim.Result, total)
+	results := make([]*simrun.Outcome, total)
 	var work float64
 	for _, s := range scenarios {
 		work += s.Work() * float64(len(seeds))
@@ -189,8 +201,11 @@ func (a *app) runAll(ctx context.Context, scenarios []loaded, seeds []uint64, jo
 				} else {
 					results[i] = r
 				}
-				for k := range r {
-					a.tellViolation(bar, &r[k])
+				if r == nil {
+					continue
+				}
+				for k := range r.Figures {
+					a.tellViolation(bar, &r.Figures[k])
 				}
 			}
 		})
@@ -212,12 +227,15 @@ func (a *app) runAll(ctx context.Context, scenarios []loaded, seeds []uint64, jo
 }
 
 // summarise puts the results of the runs that ended together.
-func summarise(scenarios []loaded, results [][]sim.Result, seeds int) *report {
-	r := &report{}
+func summarise(scenarios []loaded, results []*simrun.Outcome, seeds int) *report {
+	r := &report{Properties: []simrun.Properties{}}
 	for i, s := range scenarios {
 		var own []sim.Result
 		for _, x := range results[i*seeds : (i+1)*seeds] {
-			own = append(own, x...)
+			if x != nil {
+				own = append(own, x.Figures...)
+				r.Properties = append(r.Properties, x.Properties...)
+			}
 		}
 		if len(own) == 0 {
 			continue

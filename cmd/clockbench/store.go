@@ -11,7 +11,6 @@ import (
 	lab "github.com/clockd/clockd/internal/lab/report"
 	"github.com/clockd/clockd/internal/lab/result"
 	"github.com/clockd/clockd/internal/lab/simrun"
-	"github.com/clockd/clockd/internal/sim"
 )
 
 // store is where sim --out DIR writes: nothing, if there is no such directory. One run has the directory to itself; several have
@@ -19,6 +18,8 @@ import (
 type store struct {
 	app *app
 	dir string
+	// properties: they are wanted.
+	properties bool
 	// places are the runs' directories, in the order of the runs, reserved before any work is done.
 	places map[string]*result.Directory
 	order  []string
@@ -33,7 +34,7 @@ const maxCompared = 12
 func runName(s loaded, seed uint64) string { return fmt.Sprintf("%s-%d", s.Name, seed) }
 
 func newStore(a *app, o *simOptions, scenarios []loaded, seeds []uint64) (*store, error) {
-	s := &store{app: a, places: map[string]*result.Directory{}}
+	s := &store{app: a, properties: o.properties, places: map[string]*result.Directory{}}
 	if o.out == "" || strings.HasSuffix(o.out, ".json") {
 		return s, tryFile(o.out)
 	}
@@ -71,17 +72,25 @@ func tryFile(name string) error {
 }
 
 // run runs a scenario once, and writes what is to be seen of it if that is wanted.
-func (s *store) run(x loaded, seed uint64, progress func(part float64) error) ([]sim.Result, error) {
+func (s *store) run(x loaded, seed uint64, progress func(part float64) error) (*simrun.Outcome, error) {
 	dir := s.places[runName(x, seed)]
-	if dir == nil {
-		return x.Run(seed, progress)
+	switch {
+	case dir == nil && s.properties:
+		return simrun.Measure(x.Scenario, seed, progress)
+	case dir == nil:
+		figures, err := x.Run(seed, progress)
+		return &simrun.Outcome{Figures: figures}, err
 	}
 	q := simrun.Request{Scenario: x.Scenario, Source: x.source, Seed: seed, Version: s.app.version, Command: simrun.Command(x.asked, seed)}
-	figures, r, err := simrun.Run(q, dir, progress)
-	if r == nil {
+	o, err := simrun.Write(q, dir, progress)
+	if o == nil {
 		return nil, err
 	}
-	return figures, errors.Join(err, lab.Write(dir.Path(), r, s.app.version))
+	err = errors.Join(err, lab.Write(dir.Path(), o.Result, s.app.version))
+	if !s.properties {
+		o.Properties = nil
+	}
+	return o, err
 }
 
 // close gives the directories free; several runs that ended get a page together.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -17,6 +18,9 @@ import (
 type Group struct {
 	Name    string
 	Members []*Member
+
+	// Round, if set, is told of every round that counts for the figures, when a settled member is about to make it and when it has.
+	Round func(r RoundSeen)
 
 	world    *World
 	config   agreement.Config
@@ -40,6 +44,20 @@ type Rejoin struct {
 	At    Number `json:"at_s"`
 	After Number `json:"after_s"`
 	at    Instant
+}
+
+// RoundSeen is a round at one settled member, as somebody sees it who sees all clocks.
+type RoundSeen struct {
+	Number int64
+	Member *Member
+	// After: the member has made it; else it is about to.
+	After bool
+	// Spread is that of the settled members' target clocks, if All of them are in the same round: Π before it, when none has made it,
+	// δ_v after it, when all have.
+	Spread float64
+	All    bool
+	// Epsilon is the a-posteriori reading error that the member made the round with.
+	Epsilon float64
 }
 
 func missing() Number { return Number(math.NaN()) }
@@ -75,6 +93,19 @@ func (g *Group) Ahead(member, of int) (float64, bool) {
 	}
 	return a.target().Seconds(b.target()), true
 }
+
+// Hybrid reports whether members follow masters.
+func (g *Group) Hybrid() bool { return g.hybrid }
+
+// Bounds are the bounds of theory 3.5 and 4.2 for the readings that were really used so far; the error says that nothing is promised.
+func (g *Group) Bounds() (agreement.Guarantee, error) {
+	if g.judge.epsilon <= 0 {
+		return agreement.Guarantee{}, errNoRound
+	}
+	return g.bounds()
+}
+
+var errNoRound = errors.New("sim: no settled member has made a round yet")
 
 // Config is what the members have in common.
 func (g *Group) Config() agreement.Config { return g.config }

@@ -50,6 +50,11 @@ func groupExpectations() map[string]expectation {
 			return unless(len(g.Rejoins) == n && g.Steps == 0, "%d rejoined, there were %d steps", len(g.Rejoins), g.Steps)
 		}
 	}
+	properties := func(n int) expectation {
+		return func(_ *Result, g *GroupResult) string {
+			return unless(g.Members == n && g.Faults == (n-1)/3 && g.RMSPairwise < 1e-6 && g.Steps == 0, "%+v", g)
+		}
+	}
 	together := func(limit, accuracy float64) expectation {
 		return func(_ *Result, g *GroupResult) string {
 			return unless(float64(g.Precision) < limit && float64(g.Accuracy) < accuracy && g.Steps == 0 && g.UTCChecks > 0,
@@ -60,7 +65,10 @@ func groupExpectations() map[string]expectation {
 		"group_honest": func(_ *Result, g *GroupResult) string {
 			return unless(g.RMSPairwise <= 1e-6, "RMS pairwise error %g s", float64(g.RMSPairwise))
 		},
-		"group_bounds": nil,
+		"group_honest_4":  properties(4),
+		"group_honest_7":  properties(7),
+		"group_honest_10": properties(10),
+		"group_bounds":    nil,
 		"group_zoo": func(_ *Result, g *GroupResult) string {
 			return unless(len(g.Liars) == 10 && g.Members == 31, "%v", g.Liars)
 		},

@@ -126,6 +126,45 @@ func (h *Host) Links() []*Link { return h.links }
 // Reading returns the host's counter at instant t.
 func (h *Host) Reading(t Instant) hw.Ticks { return h.oscillator.Reading(t - h.stopped).Add(h.jump) }
 
+// Phase returns the counter at instant t with the part of the next tick that has passed, from 0 to 1: the line that the counter's steps
+// are on.
+func (h *Host) Phase(t Instant) (hw.Ticks, float64) {
+	c, part := h.oscillator.phase(t - h.stopped)
+	return c.Add(h.jump), part
+}
+
+// Hertz returns how many ticks the counter makes in a true second at instant t; Nominal what the node is told of that.
+func (h *Host) Hertz(t Instant) float64 {
+	return h.hertz * (1 + h.oscillator.FrequencyError(t-h.stopped))
+}
+
+// Nominal is the counter's nominal frequency in hertz.
+func (h *Host) Nominal() float64 { return h.hertz }
+
+// DriftBound is ρ, as the host's node has it.
+func (h *Host) DriftBound() float64 { return h.driftBound }
+
+// Member is the host's part in a group, nil without.
+func (h *Host) Member() *Member { return h.member }
+
+// When returns the first instant, not before from, at which the counter reads c or more; Never if that is more than within later.
+func (h *Host) When(c hw.Ticks, from, within Instant) Instant {
+	at := h.oscillator.When(c.Add(-h.jump), from-h.stopped, within)
+	if at == Never {
+		return Never
+	}
+	return at + h.stopped
+}
+
+// NextRate is the first instant after t at which the counter's rate may change.
+func (h *Host) NextRate(t Instant) Instant {
+	local := t - h.stopped
+	if local < 0 {
+		return h.stopped
+	}
+	return (local/Second+1)*Second + h.stopped
+}
+
 // Start makes the node and starts it now. The counter, the host's own reference identifier and, if it
 // is missing, the seed are filled in. wallError is what the host's wall clock is wrong by, in seconds: a hint that the node is given.
 func (h *Host) Start(c node.Config, wallError float64) error {

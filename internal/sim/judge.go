@@ -59,8 +59,12 @@ func (j *judge) beforeRound(m *Member) {
 	if !m.settled() || !j.counts(m.group.world) {
 		return
 	}
-	if x, all := m.group.targets(m.stamper.State.Round); all {
+	x, all := m.group.targets(m.stamper.State.Round)
+	if all {
 		j.spread = max(j.spread, x)
+	}
+	if m.group.Round != nil {
+		m.group.Round(RoundSeen{Number: m.stamper.State.Round + 1, Member: m, Spread: x, All: all})
 	}
 }
 
@@ -72,9 +76,14 @@ func (j *judge) afterRound(m *Member, o *agreement.Outcome) {
 	s := &m.stamper.State
 	k := virtualclock.Unix(s.Round*int64(m.group.config.Period), 0)
 	j.lateness = max(j.lateness, s.Previous.At(o.At).Seconds(k))
-	j.epsilon = max(j.epsilon, m.aposteriori(o))
-	if x, all := m.group.targets(s.Round); all {
+	epsilon := m.aposteriori(o)
+	j.epsilon = max(j.epsilon, epsilon)
+	x, all := m.group.targets(s.Round)
+	if all {
 		j.convergence = max(j.convergence, x)
+	}
+	if m.group.Round != nil {
+		m.group.Round(RoundSeen{Number: s.Round, Member: m, After: true, Spread: x, All: all, Epsilon: epsilon})
 	}
 }
 

@@ -48,6 +48,15 @@ type Member struct {
 // correct reports whether what the member tells is right: it runs and does not lie.
 func (m *Member) correct() bool { return m.Liar == nil && !m.Host.down }
 
+// Correct reports whether what the member tells is right: it runs and does not lie.
+func (m *Member) Correct() bool { return m.correct() }
+
+// Settled reports whether the bounds for the readings that were really used hold for the member's clock.
+func (m *Member) Settled() bool { return m.settled() }
+
+// Group is what it is a member of.
+func (m *Member) Group() *Group { return m.group }
+
 // Find is the member's key ring: the key of two members has the identifier pairKey of them, and whoever asks has it.
 func (m *Member) Find(_ []byte, mac *ntp.MAC) ntp.Authenticator {
 	if m.asker == nil || m.asker.member == nil || m.asker.member.group != m.group {

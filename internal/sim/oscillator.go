@@ -220,6 +220,14 @@ func (o *Oscillator) Reading(t Instant) hw.Ticks {
 	return hw.Ticks(v)
 }
 
+// phase is Reading with the part of a tick that is rounded away.
+func (o *Oscillator) phase(t Instant) (hw.Ticks, float64) {
+	t = max(t, 0)
+	index := int64(t / Second)
+	v, fraction := o.at(index).after(t - Instant(index)*Second)
+	return hw.Ticks(v), math.Ldexp(float64(fraction), -64)
+}
+
 // FrequencyError returns the relative frequency error at instant t: 12e-6 is 12 ppm fast.
 func (o *Oscillator) FrequencyError(t Instant) float64 {
 	s := o.at(int64(max(t, 0) / Second))

@@ -22,6 +22,9 @@ type World struct {
 	Observe func(h *Host, r node.Report)
 	// Sampled, if set, is called when all clocks have been looked at.
 	Sampled func()
+	// Stepping, if set, is called when an event is due, just before anything of it happens, and Stepped when all of it has: between the
+	// two, and only there, a clock can become another one. h is the host that it happens to, nil if it may be any.
+	Stepping, Stepped func(h *Host)
 	// Travelled, if set, is told how long each packet is on its way, in seconds; a lost one is not told of.
 	Travelled func(l *Link, answer bool, delay float64)
 
@@ -68,6 +71,9 @@ func (w *World) Truth(t Instant) virtualclock.Time {
 // Hosts returns all hosts in the order in which they were added.
 func (w *World) Hosts() []*Host { return w.hosts }
 
+// Groups returns all groups in the order in which they were added.
+func (w *World) Groups() []*Group { return w.groups }
+
 // Host returns the host of that name, nil without one.
 func (w *World) Host(name string) *Host {
 	for _, h := range w.hosts {
@@ -103,7 +109,7 @@ func (w *World) Run(end Instant) error {
 		e := w.queue.pop()
 		w.now = e.at
 		w.Events++
-		w.handle(&e)
+		w.take(&e)
 	}
 	w.now = max(w.now, end)
 	return w.err
@@ -113,6 +119,25 @@ func (w *World) Run(end Instant) error {
 func (w *World) fail(format string, a ...any) {
 	if w.err == nil {
 		w.err = fmt.Errorf("sim: at %v: %w", w.now, fmt.Errorf(format, a...))
+	}
+}
+
+// take handles an event in front of the observer.
+func (w *World) take(e *event) {
+	if w.Stepping == nil && w.Stepped == nil {
+		w.handle(e)
+		return
+	}
+	var h *Host
+	if e.host >= 0 {
+		h = w.hosts[e.host]
+	}
+	if w.Stepping != nil {
+		w.Stepping(h)
+	}
+	w.handle(e)
+	if w.Stepped != nil {
+		w.Stepped(h)
 	}
 }
 

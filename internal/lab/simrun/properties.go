@@ -24,46 +24,55 @@ const never = "it was synchronised at no sample after the part of the run that i
 // properties are the rows that the simulation itself knows: of the whole run, then of each client.
 func (r *recorder) properties(figures []sim.Result) []result.Property {
 	all := &rows{}
-	worst, greatest, part := math.NaN(), math.NaN(), math.NaN()
+	part := math.NaN()
 	for _, c := range r.clients {
-		worst, greatest, part = greater(c.worst, worst), greater(c.greatest, greatest), greater(c.part, part)
+		part = greater(c.part, part)
 	}
-	claims(all, "", worst, greatest, part)
-	why := "no two clocks were synchronised at one time"
-	switch len(r.clients) {
-	case 0:
-		why = "there is no client whose clock could be watched"
-	case 1:
-		why = "there is one client only: no pair to compare"
+	if len(r.clients) > 0 {
+		fraction(all, "", part)
 	}
-	precision, bound := math.NaN(), math.NaN()
-	if r.pairs > 0 {
-		precision, bound = r.precision, r.precisionBound
-	}
-	all.add(result.Property{
-		Symbol: "π_v", Name: "precision", Statistic: "max", Unit: "s", Bound: result.Of(bound), Formula: "greatest sum of two claimed bounds",
-		Known: result.KnownSampled,
-	}, precision, why)
 	for i := range figures {
 		f := &figures[i]
+		if f.Group != nil {
+			agreed(all, f)
+			continue
+		}
 		if c := r.client(f.Client); c != nil && len(r.clients) > 1 {
-			claims(all, f.Client, c.worst, c.greatest, c.part)
+			all.add(result.Property{
+				Symbol: "α_v", Name: "accuracy at the samples, while synchronised", Statistic: "max", Subject: f.Client, Unit: "s",
+				Bound: result.Of(c.greatest), Formula: "greatest bound that was claimed", Known: result.KnownSampled,
+			}, c.worst, never)
+			fraction(all, f.Client, c.part)
 		}
 		of(all, f)
 	}
 	return *all
 }
 
-// claims are the rows about what was claimed: of a client, or of all.
-func claims(all *rows, subject string, worst, greatest, part float64) {
-	all.add(result.Property{
-		Symbol: "α_v", Name: "accuracy, while synchronised", Statistic: "max", Subject: subject, Unit: "s", Bound: result.Of(greatest),
-		Formula: "greatest bound that was claimed", Known: result.KnownSampled,
-	}, worst, never)
+// fraction is the row about how much of what was claimed was needed: by a client, or by all.
+func fraction(all *rows, subject string, part float64) {
 	all.add(result.Property{
 		Name: "time error ÷ the bound claimed at that instant", Statistic: "max", Subject: subject, Unit: "1", Bound: result.Of(1),
 		Formula: "a claim holds at every instant", Known: result.KnownSampled,
 	}, part, never)
+}
+
+// agreed are the further figures of a group.
+func agreed(all *rows, f *sim.Result) {
+	g := f.Group
+	none := "no settled member made a round in the part of the run that counts"
+	add := func(symbol, name, statistic string, value, bound sim.Number, formula string, unit string, known result.Known, why string) {
+		all.add(result.Property{
+			Symbol: symbol, Name: name, Statistic: statistic, Subject: f.Client, Unit: unit, Bound: result.Of(float64(bound)), Formula: formula, Known: known,
+		}, float64(value), why)
+	}
+	nothing := sim.Number(math.NaN())
+	add("Π", "spread just before a round", "max", g.Spread, g.SpreadBound, "δ_v + Γ", "s", result.KnownExact, none)
+	add("π_v", "precision promised by the configuration", "max", g.PromisedPrecision, nothing, "", "s", result.KnownGiven, "this algorithm promises nothing")
+	add("", "difference of two clocks", "rms", g.RMSPairwise, nothing, "", "s", result.KnownSampled, none)
+	add("", "distance to the far edge of a member's interval", "max", g.FarEdge, nothing, "", "s", result.KnownClaimed, "no member's interval bounds the group's clocks")
+	add("", "until all correct members were synchronised", "", g.InSync, nothing, "", "s", result.KnownSampled, "they never all were")
+	add("", "part of the time with a bound", "", f.SoundFraction*100, nothing, "", "%", result.KnownSampled, "the run ended before its figures begin")
 }
 
 // of are the further figures of a client.
