@@ -132,6 +132,53 @@ func (a *app) listLive() error {
 	return a.columns(rows)
 }
 
+func newCompare(a *app) *cobra.Command {
+	o := liveOptions{}
+	exponent := 0
+	c := &cobra.Command{
+		Use: "compare", Short: "Measure clockd and a real chronyd side by side, against a known truth",
+		Long: `Runs a clockd and the machine's chronyd (-x: it disciplines nothing) behind one master, over equal
+emulated links and at equal polls, and measures how wrong each one's estimate is and whether its
+claimed bound holds. The master is a clockd whose clock is true time by definition; its counter is
+wrong and wanders, and both follow it with the machine's own oscillator. chronyd's estimate is its
+tracking. The machine's clock is never touched.`,
+		Example: `  clockbench compare --for 5m --out run
+  clockbench compare --delay "200us + exp(200us)" --delay-back 300us --poll 2 --json`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return a.compare(c.Context(), c.Flags(), exponent, &o) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.plan.Network, "network", "", "namespaces (needs root) or loopback (default: namespaces as root)")
+	f.StringVar(&o.delay, "delay", "", `the law of every link's delay (default "150us + uniform(0us, 100us)")`)
+	f.StringVar(&o.delayBack, "delay-back", "", "another law for the master's answers")
+	f.Float64Var(&o.plan.Loss, "loss", 0, "the part of the packets that is lost, 0 to 1")
+	f.DurationVar(&o.runs, "for", 0, "how long to measure (default 1m)")
+	f.IntVar(&exponent, "poll", 0, "the poll of both as a power of two, in seconds: -4 to 6")
+	a.liveFlags(f, &o)
+	return c
+}
+
+func (a *app) compare(ctx context.Context, f *pflag.FlagSet, exponent int, o *liveOptions) error {
+	p := live.Plan{}
+	if err := o.change(&p, f, "poll"); err != nil { // which is an exponent here
+		return cli.UsageError(err)
+	}
+	c := live.Comparison{Plan: p, PollExponent: exponent}
+	shown, err := c.Check()
+	if err != nil {
+		return cli.UsageError(err)
+	}
+	return a.measure(o, func(settings live.Options) (*result.Result, error) {
+		settings.Command = words("compare", nil, f)
+		s := newScreen(a, &shown)
+		s.two = true
+		settings.Shown = s.show
+		r, err := live.Compare(ctx, c, settings)
+		s.end()
+		return r, err
+	})
+}
+
 // livePlan makes the plan of the scenario and the flags.
 func livePlan(names []string, f *pflag.FlagSet, o *liveOptions) (live.Plan, error) {
 	p := live.Plan{}
@@ -165,8 +212,8 @@ func livePlan(names []string, f *pflag.FlagSet, o *liveOptions) (live.Plan, erro
 	return p, cli.UsageError(p.Check())
 }
 
-// change makes the flags that were given count.
-func (o *liveOptions) change(p *live.Plan, f *pflag.FlagSet) error {
+// change makes the flags that were given count, but for those of other meaning.
+func (o *liveOptions) change(p *live.Plan, f *pflag.FlagSet, others ...string) error {
 	var errs []error
 	law := func(flag, text string) *delay.Law {
 		l, err := delay.Parse(text)
@@ -176,6 +223,9 @@ func (o *liveOptions) change(p *live.Plan, f *pflag.FlagSet) error {
 		return &l
 	}
 	f.Visit(func(x *pflag.Flag) {
+		if slices.Contains(others, x.Name) {
+			return
+		}
 		switch x.Name {
 		case "mode":
 			p.Mode = o.plan.Mode

@@ -23,6 +23,8 @@ type screen struct {
 	drawn  int // lines
 	events int
 	told   float64
+	// two: two programs are compared, which are no ensemble.
+	two bool
 }
 
 const (
@@ -55,7 +57,7 @@ func (s *screen) show(v *live.View) {
 	}
 	if v.Measuring && v.Elapsed-s.told >= tellEvery {
 		s.told = v.Elapsed
-		_, _ = fmt.Fprintf(s.app.err, "%6.1f s  of %v; %d claims checked, %d wrong; precision at most %s\n", v.Elapsed, time.Duration(s.plan.For), v.Checked, v.Wrong, short(v.PrecisionWorst))
+		_, _ = fmt.Fprintf(s.app.err, "%6.1f s  of %v; %d claims checked, %d wrong\n", v.Elapsed, time.Duration(s.plan.For), v.Checked, v.Wrong)
 	}
 }
 
@@ -104,6 +106,9 @@ func (s *screen) lines(v *live.View) []string {
 	all := []string{head, progress, "", fmt.Sprintf("%-5s %-15s %11s %11s %11s %9s  %s", "host", "status", error, "claims ±", "worst", "counter", "")}
 	for i := range v.Hosts {
 		all = append(all, hostLine(&v.Hosts[i]))
+	}
+	if s.two {
+		return append(all, "", fmt.Sprintf("%d claims checked, %d wrong", v.Checked, v.Wrong))
 	}
 	all = append(all, "", fmt.Sprintf("π_v precision  %11s now %11s worst   bound %s", short(v.Precision), short(v.PrecisionWorst), short(v.PrecisionBound)))
 	if s.plan.Mode != live.ModeInternal {

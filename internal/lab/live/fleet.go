@@ -19,6 +19,7 @@ import (
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/keys"
+	"github.com/clockd/clockd/internal/lab/chrony"
 	"github.com/clockd/clockd/internal/lab/network"
 	"github.com/clockd/clockd/virtualclock"
 )
@@ -72,7 +73,8 @@ type node struct {
 
 	process *process
 	input   *os.File // a member's
-	paused  bool
+	// chronyd: the node runs that, and not clockd.
+	chronyd *chrony.Config
 }
 
 // fleet is all nodes with their network.
@@ -84,6 +86,9 @@ type fleet struct {
 	seed     uint64
 	work     *work
 	nodes    []*node
+
+	// comparing is nil but for Compare.
+	comparing *comparison
 
 	links      *network.Links
 	namespaces *network.Namespaces
@@ -102,8 +107,8 @@ func (p *Plan) agreementConfig(base hw.Counter) config.Agreement {
 }
 
 // newFleet makes the network and everybody's files, and checks every configuration. What it returns must be closed, even with an error.
-func newFleet(p *Plan, programs programs, base hw.Counter, seed uint64) (*fleet, error) {
-	f := &fleet{plan: p, programs: programs, base: base, start: base.Read(), seed: seed}
+func newFleet(p *Plan, programs programs, base hw.Counter, seed uint64, comparing *comparison) (*fleet, error) {
+	f := &fleet{plan: p, programs: programs, base: base, start: base.Read(), seed: seed, comparing: comparing}
 	var err error
 	if f.work, err = newWork(); err != nil {
 		return f, err
@@ -183,7 +188,8 @@ func (f *fleet) equip(n *node) error {
 	} else if err := f.freeAddress(n); err != nil {
 		return err
 	}
-	if n.master {
+	// In a comparison the hosts have the machine's own counter, as chronyd has the machine's clock, and true time is what drifts.
+	if n.master == (f.comparing == nil) {
 		return nil
 	}
 	var err error
@@ -242,6 +248,9 @@ func (f *fleet) reach(from, to *node) (netip.AddrPort, error) {
 
 // configure writes a node's configuration, and reads it as the daemon will.
 func (f *fleet) configure(n *node) error {
+	if f.comparing != nil && n.number == len(f.nodes)-1 {
+		return f.configureChronyd(n)
+	}
 	var b strings.Builder
 	line := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
 	line("[clock]\nmax_bound = %q", maxBound)
@@ -340,6 +349,9 @@ func (f *fleet) launch(n *node, wallClock time.Duration) (err error) {
 	if member == nil && wallClock != 0 {
 		member = f.newMember(n)
 	}
+	if n.chronyd != nil {
+		return f.launchChronyd(n)
+	}
 	if member == nil {
 		n.process, err = start(f.starterOf(n), n.log, nil, f.programs.clockd, "run", "-c", n.config)
 		return err
@@ -373,9 +385,14 @@ func (n *node) closeInput() {
 // await waits until a node answers at its control socket.
 func (f *fleet) await(ctx context.Context, n *node) error {
 	for {
-		var s control.Status
 		short, cancel := context.WithTimeout(ctx, time.Second)
-		err := control.Call(short, n.control, control.CommandStatus, &s)
+		var err error
+		if n.chronyd != nil {
+			_, err = f.comparing.tracking(short, n)
+		} else {
+			var s control.Status
+			err = control.Call(short, n.control, control.CommandStatus, &s)
+		}
 		cancel()
 		if err == nil {
 			return nil
@@ -451,10 +468,8 @@ func (f *fleet) do(s *Fault) error {
 	case DoRestart:
 		return f.launch(n, time.Duration(s.WallClock))
 	case DoPause:
-		n.paused = true
 		return n.process.signal(signalStop)
 	case DoResume:
-		n.paused = false
 		return n.process.signal(signalContinue)
 	case DoLie:
 		if _, err := n.input.WriteString(lieNow + "\n"); err != nil {

@@ -68,7 +68,7 @@ func Run(ctx context.Context, p Plan, o Options) (r *result.Result, err error) {
 		return nil, err
 	}
 	x := &experiment{plan: &p, options: o, base: choice.Counter, began: time.Now(), about: about, random: rand.New(rand.NewPCG(o.Seed, 1<<32)), states: map[string]state{}, lying: map[string]bool{}}
-	x.fleet, err = newFleet(&p, programs{o.Clockd, o.Self, o.Version}, x.base, o.Seed)
+	x.fleet, err = newFleet(&p, programs{o.Clockd, o.Self, o.Version}, x.base, o.Seed, nil)
 	defer func() { err = errors.Join(err, x.close(err)) }()
 	if err != nil {
 		return nil, err
