@@ -160,18 +160,17 @@ func (x *experiment) setGranularity(t *metrics.Table, note func(error)) {
 		v.Break()
 	}
 	note(t.SetExact(metrics.VirtualClockGranularity, v.Result().LargestTickSeconds))
-	rate := x.rateBound()
+	rate := x.watch.rateBound()
 	note(t.SetBound(metrics.VirtualClockGranularity, (1+rate)/f.Hertz*(1+f.ErrorPPB*1e-9)+1e-18, "a tick of the counter · (1 + ρ_v)"))
 }
 
 // rateBound is what theory promises of ρ_v.
-func (x *experiment) rateBound() float64 {
-	a := x.watch
-	rho := driftPPM*1e-6 + x.base.Frequency().ErrorPPB*1e-9
+func (w *watch) rateBound() float64 {
+	rho := driftPPM*1e-6 + w.base.Frequency().ErrorPPB*1e-9
 	s := maxSlew
-	if x.plan.Group() {
-		c := a.agreement()
-		s = max(s, a.promised.Adjustment/(c.Period.Seconds()/2))
+	if w.plan.Group() {
+		c := w.agreement()
+		s = max(s, w.promised.Adjustment/(c.Period.Seconds()/2))
 		rho = c.Drift
 	}
 	r := (1+rho)*(1+rho)*(1+s) - 1
@@ -181,7 +180,7 @@ func (x *experiment) rateBound() float64 {
 // setGroup sets what the mode promises.
 func (x *experiment) setGroup(t *metrics.Table, targets *metrics.EnsembleResult, note func(error)) {
 	w := x.watch
-	note(t.SetBound(metrics.Rate, x.rateBound(), "(1+ρ)(1+ρ)(1+s) − 1 of the inverse rate, s the fastest slew"))
+	note(t.SetBound(metrics.Rate, x.watch.rateBound(), "(1+ρ)(1+ρ)(1+s) − 1 of the inverse rate, s the fastest slew"))
 	claim := w.accuracyClaim
 	if w.hasTruth && claim > 0 {
 		note(t.SetBound(metrics.Accuracy, claim, "the largest bound that a correct host claimed"))

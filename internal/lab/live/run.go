@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/lab/observer"
 	"github.com/clockd/clockd/internal/lab/result"
 	"github.com/clockd/clockd/virtualclock"
 )
@@ -154,7 +155,11 @@ func (x *experiment) run(ctx context.Context) (*result.Result, error) {
 	if x.pages, err = x.fleet.openPages(); err != nil {
 		return nil, err
 	}
-	if x.watch, err = newWatch(x.fleet, x.pages, x.options.Dir); err != nil {
+	var pages []observer.Page
+	for _, p := range x.pages {
+		pages = append(pages, p)
+	}
+	if x.watch, err = newWatch(x.fleet, pages, x.options.Dir); err != nil {
 		return nil, err
 	}
 	x.survey = newSurvey(ctx, x.plan, x.fleet.nodes)

@@ -22,8 +22,6 @@ const (
 	// lateJump is by how much a clock may differ, in seconds, where one line ends and the next begins: lines meet where they were
 	// computed, and a reader sees the new one when it was published, a little later.
 	lateJump = 50e-6
-	// fastest is how fast any virtual clock can possibly run away: more in the same epoch is a jump.
-	fastest = 0.05
 	// settleRounds is for how many rounds a group that has just formed is not measured.
 	settleRounds  = 2
 	maxViolations = 1000
@@ -65,13 +63,14 @@ type watch struct {
 	correct  []*clock
 	promised agreement.Guarantee
 
-	measuring bool
-	formedAt  hw.Ticks // when the measurement began
-	now       hw.Ticks // the last instant that the ensembles were told
-	shown     *metrics.Ensemble
-	targets   *metrics.Ensemble
-	together  *result.Track
-	dir       *result.Directory
+	measuring  bool
+	roundBegan hw.Ticks // when the last round ended first
+	formedAt   hw.Ticks // when the measurement began
+	now        hw.Ticks // the last instant that the ensembles were told
+	shown      *metrics.Ensemble
+	targets    *metrics.Ensemble
+	together   *result.Track
+	dir        *result.Directory
 
 	checked, wrong, pairs         uint64
 	worstOutside                  float64
@@ -94,13 +93,9 @@ type watch struct {
 // secondFigures are the largest of the last second, for the screen.
 type secondFigures struct{ precision, accuracy, claim float64 }
 
-func newWatch(f *fleet, pages []*virtualclock.Reader, dir *result.Directory) (*watch, error) {
+func newWatch(f *fleet, pages []observer.Page, dir *result.Directory) (*watch, error) {
 	w := &watch{plan: f.plan, base: f.base, hertz: f.base.Frequency().Hertz, dir: dir, lastConvergence: math.NaN(), epsilonNow: math.NaN()}
-	all := make([]observer.Page, len(pages))
-	for i := range pages {
-		all[i] = pages[i]
-	}
-	w.observer = observer.NewWith(f.base, observer.Options{Grid: int64(gridSeconds * w.hertz), Breakpoints: true, Continuous: true}, all...)
+	w.observer = observer.NewWith(f.base, observer.Options{Grid: int64(gridSeconds * w.hertz), Breakpoints: true, Continuous: true}, pages...)
 	for _, n := range f.nodes {
 		if n.master {
 			w.masters = append(w.masters, n)
@@ -121,7 +116,7 @@ func newWatch(f *fleet, pages []*virtualclock.Reader, dir *result.Directory) (*w
 }
 
 // reference finds true time: the first master's clock, or where there is none the true counter at its nominal frequency.
-func (w *watch) reference(f *fleet, pages []*virtualclock.Reader) error {
+func (w *watch) reference(f *fleet, pages []observer.Page) error {
 	w.truth = virtualclock.Line{C0: f.start, T0: virtualclock.FromTime(time.Now()), Period: virtualclock.PeriodOf(w.hertz)}
 	if len(w.masters) > 0 {
 		k, why := pages[0].Coefficients()
@@ -180,9 +175,11 @@ func (w *watch) openTracks() (err error) {
 			return err
 		}
 	}
-	w.together, err = w.dir.Track("all", "", result.Field{Quantity: result.Precision, Name: "precision", Unit: "s"},
-		result.Field{Quantity: result.PrecisionBound, Name: w.precisionFormula(), Unit: "s"},
-		result.Field{Quantity: result.Accuracy, Name: "accuracy", Unit: "s"}, result.Field{Quantity: result.AccuracyBound, Name: "claimed: the greatest bound", Unit: "s"})
+	fields := []result.Field{{Quantity: result.Precision, Name: "precision", Unit: "s"}, {Quantity: result.PrecisionBound, Name: w.precisionFormula(), Unit: "s"}}
+	if w.hasTruth {
+		fields = append(fields, result.Field{Quantity: result.Accuracy, Name: "accuracy", Unit: "s"}, result.Field{Quantity: result.AccuracyBound, Name: "claimed: the greatest bound", Unit: "s"})
+	}
+	w.together, err = w.dir.Track("all", "", fields...)
 	return err
 }
 
@@ -378,7 +375,8 @@ func (w *watch) roundMade(s *observer.Sample, at virtualclock.Time) {
 		return
 	}
 	l := &s.Looks[c.number]
-	if !l.Sound() || c.before.Steady == l.Steady {
+	// A publication that only tells the same line anew, or a wider interval, is no round.
+	if !l.Sound() || c.before.Sound() && c.before.Epoch == l.Epoch && c.before.Steady.Period == l.Steady.Period && math.Abs(l.Target.Seconds(c.before.Target)) < 1e-9 {
 		return
 	}
 	c.retargeted = s.At
@@ -403,12 +401,13 @@ func (w *watch) roundMade(s *observer.Sample, at virtualclock.Time) {
 	w.lastConvergence = last - first
 	r := result.Round{Number: w.roundCount, At: result.Of(w.seconds(s.At)), Convergence: result.Of(last - first), Bound: result.Of(w.promised.Convergence), Epsilon: result.Of(w.epsilonNow)}
 	// The last host of a round may be followed by another publication of the same round: it replaces it.
-	if k := len(w.rounds); k > 0 && w.seconds(s.At)-w.rounds[k-1].At.Float() < w.plan.Period.Seconds()/2 {
+	if k := len(w.rounds); k > 0 && s.At.Sub(w.roundBegan) < half {
+		r.Number--
 		w.roundCount--
-		r.Number = w.roundCount
 		w.rounds[k-1] = r
 		return
 	}
+	w.roundBegan = s.At
 	if len(w.rounds) < maxEvents {
 		w.rounds = append(w.rounds, r)
 	}
@@ -464,8 +463,12 @@ func (w *watch) write(s *observer.Sample, truth virtualclock.Time) {
 		if spread != spread {
 			promise = math.NaN()
 		}
+		if !w.hasTruth {
+			w.together.Add(t, spread, promise)
+			return
+		}
 		claim := claims[0]
-		if !w.hasTruth || worst != worst {
+		if worst != worst {
 			claim = math.NaN()
 		}
 		w.together.Add(t, spread, promise, worst, claim)
@@ -508,7 +511,7 @@ func (w *watch) continuous(s *observer.Sample, c *clock, l *observer.Look) {
 		return
 	}
 	passed, moved := float64(s.At.Sub(c.lastAt))/w.hertz, l.Time.Seconds(c.last.Time)
-	if moved < 0 || math.Abs(moved-passed) > fastest*passed+lateJump {
+	if moved < 0 || math.Abs(moved-passed) > w.rateBound()*passed+lateJump {
 		w.jumps++
 		w.violate(s, c, l, moved-passed, math.NaN(), "its clock jumped within an epoch")
 	}
