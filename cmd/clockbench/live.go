@@ -66,7 +66,7 @@ no more hosts lied than the group bears.`,
 	f.Float64Var(&o.plan.Loss, "loss", 0, "the part of the packets that is lost, 0 to 1")
 	f.DurationVar(&o.runs, "for", 0, "how long to measure (default 1m)")
 	f.DurationVar(&o.period, "period", 0, "from one agreement to the next (default 1s)")
-	f.DurationVar(&o.poll, "poll", 0, "from one question to the next (default 250ms)")
+	f.DurationVar(&o.poll, "poll", 0, "from one question to the next (default 250ms, in a group an eighth of the period)")
 	f.DurationVar(&o.width, "reading-error", 0, "the widest reading that an agreement uses (default 2ms)")
 	f.StringVar(&o.script, "script", "", `a file with what happens when, "default" for one that fits every setup, or "none"`)
 	f.BoolVar(&o.list, "list", false, "list the scenarios and the ways to lie")

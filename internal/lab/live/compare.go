@@ -26,7 +26,7 @@ type Comparison struct {
 }
 
 const (
-	leastPoll, mostPoll = -4, 6
+	leastExponent, mostExponent = -4, 6
 	// compareEvery is how often both are looked at.
 	compareEvery = 200 * time.Millisecond
 	// longestBracket is how long chronyc may take to answer for the answer to count, in seconds.
@@ -39,8 +39,8 @@ const (
 
 // Check returns the plan of the three nodes, and complains of one that cannot be.
 func (c *Comparison) Check() (Plan, error) {
-	if c.PollExponent < leastPoll || c.PollExponent > mostPoll {
-		return Plan{}, fmt.Errorf("a poll of 2^%d s is out of range; ask for 2^%d to 2^%d s, which both programs know", c.PollExponent, leastPoll, mostPoll)
+	if c.PollExponent < leastExponent || c.PollExponent > mostExponent {
+		return Plan{}, fmt.Errorf("a poll of 2^%d s is out of range; ask for 2^%d to 2^%d s, which both programs know", c.PollExponent, leastExponent, mostExponent)
 	}
 	p := c.Plan
 	p.Name, p.Mode, p.Hosts, p.Masters, p.Poll = "compare", ModeExternal, 2, 1, Length(math.Ldexp(float64(time.Second), c.PollExponent))
@@ -89,8 +89,7 @@ func (f *fleet) launchChronyd(n *node) error {
 	if err != nil {
 		return err
 	}
-	n.process, err = start(f.starterOf(n), n.log, nil, f.comparing.chronyd, args...)
-	return err
+	return n.run(start(f.starterOf(n), n.log, nil, f.comparing.chronyd, args...))
 }
 
 // tracking asks a chronyd for its estimate.

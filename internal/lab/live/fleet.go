@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/clockd/clockd/hw"
@@ -71,7 +72,8 @@ type node struct {
 	lies   bool
 	member *Member
 
-	process *process
+	// running is its process; the script puts another one there while others look.
+	running atomic.Pointer[process]
 	input   *os.File // a member's
 	// chronyd: the node runs that, and not clockd.
 	chronyd *chrony.Config
@@ -267,7 +269,7 @@ func (f *fleet) configure(n *node) error {
 		return fmt.Errorf("the configuration of %s: %w", n.name, err)
 	}
 	if _, err := config.Load(n.config, config.Paths{}); err != nil {
-		return fmt.Errorf("these hosts cannot work like this:\n%w", err)
+		return fmt.Errorf("these hosts cannot work like this (a longer period, a shorter poll or a smaller reading error may help):\n%w", err)
 	}
 	return nil
 }
@@ -353,8 +355,7 @@ func (f *fleet) launch(n *node, wallClock time.Duration) (err error) {
 		return f.launchChronyd(n)
 	}
 	if member == nil {
-		n.process, err = start(f.starterOf(n), n.log, nil, f.programs.clockd, "run", "-c", n.config)
-		return err
+		return n.run(start(f.starterOf(n), n.log, nil, f.programs.clockd, "run", "-c", n.config))
 	}
 	member.WallClockSeconds = wallClock.Seconds()
 	b, err := json.Marshal(member)
@@ -371,9 +372,19 @@ func (f *fleet) launch(n *node, wallClock time.Duration) (err error) {
 		return fmt.Errorf("%s: %w", n.name, err)
 	}
 	n.input = write
-	n.process, err = start(f.starterOf(n), n.log, read, f.programs.self, "live-member", file)
-	return errors.Join(err, read.Close())
+	return errors.Join(n.run(start(f.starterOf(n), n.log, read, f.programs.self, "live-member", file)), read.Close())
 }
+
+// run takes a process over that was started.
+func (n *node) run(p *process, err error) error {
+	if err == nil {
+		n.running.Store(p)
+	}
+	return err
+}
+
+// process is the node's process, nil before it was started.
+func (n *node) process() *process { return n.running.Load() }
 
 func (n *node) closeInput() {
 	if n.input != nil {
@@ -400,7 +411,7 @@ func (f *fleet) await(ctx context.Context, n *node) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-n.process.done:
+		case <-n.process().done:
 			return fmt.Errorf("the daemon of %s ended at once: %s", n.name, lastLine(n.log))
 		case <-time.After(20 * time.Millisecond):
 		}
@@ -462,15 +473,15 @@ func (f *fleet) do(s *Fault) error {
 	n := f.node(s.Host)
 	switch s.Do {
 	case DoKill:
-		return n.process.kill()
+		return n.process().kill()
 	case DoStop:
-		return n.process.stop(endsWithin)
+		return n.process().stop(endsWithin)
 	case DoRestart:
 		return f.launch(n, time.Duration(s.WallClock))
 	case DoPause:
-		return n.process.signal(signalStop)
+		return n.process().signal(signalStop)
 	case DoResume:
-		return n.process.signal(signalContinue)
+		return n.process().signal(signalContinue)
 	case DoLie:
 		if _, err := n.input.WriteString(lieNow + "\n"); err != nil {
 			return fmt.Errorf("%s cannot be told to lie: %w", n.name, err)
@@ -539,8 +550,8 @@ func (f *fleet) mend(from, to string) error {
 // crashed returns what is told of a node whose process ended although nobody wanted it to; nil if there is none.
 func (f *fleet) crashed(wanted map[string]state) error {
 	for _, n := range f.nodes {
-		if wanted[n.name] != ended && n.process != nil && n.process.ended() {
-			return fmt.Errorf("the daemon of %s ended by itself (%v): %s", n.name, n.process.err, lastLine(n.log))
+		if wanted[n.name] != ended && n.process() != nil && n.process().ended() {
+			return fmt.Errorf("the daemon of %s ended by itself (%v): %s", n.name, n.process().err, lastLine(n.log))
 		}
 	}
 	return nil
@@ -549,15 +560,15 @@ func (f *fleet) crashed(wanted map[string]state) error {
 // close ends everything and removes all files, unless the logs are to be kept.
 func (f *fleet) close(keep bool) error {
 	for _, n := range f.nodes {
-		if n.process != nil && !n.process.ended() {
-			_ = n.process.signal(signalContinue)
-			_ = n.process.signal(signalTerminate)
+		if n.process() != nil && !n.process().ended() {
+			_ = n.process().signal(signalContinue)
+			_ = n.process().signal(signalTerminate)
 		}
 	}
 	var errs []error
 	for _, n := range f.nodes {
-		if n.process != nil {
-			errs = append(errs, n.process.stop(endsWithin))
+		if n.process() != nil {
+			errs = append(errs, n.process().stop(endsWithin))
 		}
 		n.closeInput()
 	}

@@ -101,6 +101,8 @@ const (
 	longest         = 7 * 24 * time.Hour
 	defaultPeriod   = time.Second
 	defaultPoll     = 250 * time.Millisecond
+	pollsPerPeriod  = 8
+	leastPoll       = 20 * time.Millisecond
 	defaultReading  = 2 * time.Millisecond
 	defaultDelay    = "150us + uniform(0us, 100us)"
 	hybridMasters   = 3
@@ -181,11 +183,12 @@ func (p Plan) WithDefaults() Plan {
 		}
 	}
 	set(&p.For, defaultFor)
-	set(&p.Poll, defaultPoll)
 	if p.Group() {
 		set(&p.Period, defaultPeriod)
 		set(&p.ReadingError, defaultReading)
+		set(&p.Poll, max(time.Duration(p.Period)/pollsPerPeriod, leastPoll))
 	}
+	set(&p.Poll, defaultPoll)
 	return p
 }
 
@@ -201,7 +204,7 @@ func (p *Plan) Check() error {
 	bad(!slices.Contains([]string{NetworkAuto, NetworkNamespaces, NetworkLoopback}, p.Network), "there is no network %.40q; there are %s and %s", p.Network, NetworkNamespaces, NetworkLoopback)
 	bad(p.Hosts < 1 || p.Masters < 0 || p.Hosts+p.Masters > maxNodes, "%d hosts and %d masters cannot be run; ask for 1 to %d in all", p.Hosts, p.Masters, maxNodes)
 	bad(time.Duration(p.For) < shortest || time.Duration(p.For) > longest, "it cannot run for %v; ask for %v to %v", time.Duration(p.For), shortest, longest)
-	bad(time.Duration(p.Poll) < 20*time.Millisecond || time.Duration(p.Poll) > time.Minute, "a poll of %v is out of range; ask for 20ms to 1m", time.Duration(p.Poll))
+	bad(time.Duration(p.Poll) < leastPoll || time.Duration(p.Poll) > time.Minute, "a poll of %v is out of range; ask for 20ms to 1m", time.Duration(p.Poll))
 	if errs != nil {
 		return errors.Join(errs...)
 	}

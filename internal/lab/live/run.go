@@ -117,7 +117,7 @@ func (x *experiment) close(failure error) error {
 	if x.options.KeepLogs != "" && x.fleet.work != nil {
 		errs = append(errs, x.fleet.keepLogs(x.options.KeepLogs))
 	}
-	keep := failure != nil && x.fleet.work != nil && x.options.KeepLogs == "" && !errors.Is(failure, context.Canceled) && len(x.fleet.nodes) > 0 && x.fleet.nodes[0].process != nil
+	keep := failure != nil && x.fleet.work != nil && x.options.KeepLogs == "" && !errors.Is(failure, context.Canceled) && len(x.fleet.nodes) > 0 && x.fleet.nodes[0].process() != nil
 	if err := x.fleet.close(keep); err != nil {
 		errs = append(errs, err)
 	}
@@ -277,11 +277,16 @@ func (x *experiment) playScript(ctx context.Context) {
 		case <-timer.C:
 		}
 		at := x.base.Read()
-		// Told before it is done: a process that ends now was meant to.
-		x.steps <- step{fault: s, at: at}
+		// What breaks something is told before it is done, and what repairs it after: a process that has ended meanwhile was meant to.
+		if !s.repairs() {
+			x.steps <- step{fault: s, at: at}
+		}
 		if err := x.fleet.do(&s); err != nil {
 			x.steps <- step{fault: s, at: at, err: err}
 			return
+		}
+		if s.repairs() {
+			x.steps <- step{fault: s, at: at}
 		}
 	}
 }
