@@ -547,11 +547,14 @@ func (f *fleet) mend(from, to string) error {
 	return f.directions(from, to, func(i, j int) error { return f.links.Set(i, j, f.plan.law(names, i, j)) })
 }
 
+// errInOrder is the end of a daemon that ended without an error.
+var errInOrder = errors.New("in order")
+
 // crashed returns what is told of a node whose process ended although nobody wanted it to; nil if there is none.
 func (f *fleet) crashed(wanted map[string]state) error {
 	for _, n := range f.nodes {
 		if wanted[n.name] != ended && n.process() != nil && n.process().ended() {
-			return fmt.Errorf("the daemon of %s ended by itself (%v): %s", n.name, n.process().err, lastLine(n.log))
+			return fmt.Errorf("the daemon of %s ended by itself (%w): %s", n.name, cmp.Or(n.process().err, errInOrder), lastLine(n.log))
 		}
 	}
 	return nil

@@ -197,15 +197,13 @@ func preferred() (release func()) {
 	}
 }
 
-// pause waits for the next sample.
-func (x *experiment) pause(ctx context.Context) error {
+// pause waits for the next sample, or the end of ctx.
+func (x *experiment) pause(ctx context.Context) {
 	timer := time.NewTimer(leastPause + time.Duration(x.random.Int64N(int64(dither))))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	case <-timer.C:
-		return nil
 	}
 }
 
@@ -214,8 +212,8 @@ func (x *experiment) form(ctx context.Context) error {
 	begin := x.base.Read()
 	settled := math.Inf(1)
 	for {
-		if err := x.pause(ctx); err != nil {
-			return fmt.Errorf("the clocks were not synchronised yet: %w", err)
+		if x.pause(ctx); ctx.Err() != nil {
+			return fmt.Errorf("the clocks were not synchronised yet: %w", context.Cause(ctx))
 		}
 		x.watch.sample()
 		passed := float64(x.base.Read().Sub(begin)) / x.watch.hertz
@@ -250,7 +248,7 @@ func (x *experiment) waiting() string {
 // play measures until the time is over; complete is false if ctx ended before.
 func (x *experiment) play(ctx context.Context) (complete bool, err error) {
 	for {
-		if x.pause(ctx) != nil {
+		if x.pause(ctx); ctx.Err() != nil {
 			return false, nil
 		}
 		x.watch.sample()

@@ -72,14 +72,13 @@ type watch struct {
 	together   *result.Track
 	dir        *result.Directory
 
-	checked, wrong, pairs         uint64
+	checked, wrong                uint64
 	worstOutside                  float64
 	violations                    []result.Violation
 	events                        []result.Event
 	rounds                        []result.Round
 	roundCount                    uint64
 	epsilon                       metrics.ReadingErrors
-	granularity                   metrics.VirtualGranularity
 	samples                       uint64
 	accuracyClaim                 float64 // the largest that a correct synchronised host claimed
 	second                        secondFigures

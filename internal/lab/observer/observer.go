@@ -308,7 +308,7 @@ func (o *Observer) visit(x instant, visit func(*Sample)) {
 		if o.looks[j] = (Look{}); x.kind == missing && j == x.host {
 			continue
 		}
-		if p := o.inForce(h, x.at); p != nil && !(x.at.Before(p.begins) && p.begins != 0) {
+		if p := o.inForce(h, x.at); p != nil && (p.begins == 0 || !x.at.Before(p.begins)) {
 			o.looks[j] = h.look(p, x.at)
 		}
 	}
