@@ -197,13 +197,15 @@ func preferred() (release func()) {
 	}
 }
 
-// pause waits for the next sample, or the end of ctx.
-func (x *experiment) pause(ctx context.Context) {
+// pause waits for the next sample; it reports false if ctx has ended.
+func (x *experiment) pause(ctx context.Context) bool {
 	timer := time.NewTimer(leastPause + time.Duration(x.random.Int64N(int64(dither))))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+		return false
 	case <-timer.C:
+		return true
 	}
 }
 
@@ -212,7 +214,7 @@ func (x *experiment) form(ctx context.Context) error {
 	begin := x.base.Read()
 	settled := math.Inf(1)
 	for {
-		if x.pause(ctx); ctx.Err() != nil {
+		if !x.pause(ctx) {
 			return fmt.Errorf("the clocks were not synchronised yet: %w", context.Cause(ctx))
 		}
 		x.watch.sample()
@@ -248,7 +250,7 @@ func (x *experiment) waiting() string {
 // play measures until the time is over; complete is false if ctx ended before.
 func (x *experiment) play(ctx context.Context) (complete bool, err error) {
 	for {
-		if x.pause(ctx); ctx.Err() != nil {
+		if !x.pause(ctx) {
 			return false, nil
 		}
 		x.watch.sample()
