@@ -33,8 +33,10 @@ type liveOptions struct {
 	force, list               bool
 }
 
-func newLive(a *app) *cobra.Command {
-	o := liveOptions{}
+func newLive(a *app) *cobra.Command { return liveCommand(a, &liveOptions{}) }
+
+// liveCommand is the command whose flags are these options.
+func liveCommand(a *app, o *liveOptions) *cobra.Command {
 	c := &cobra.Command{
 		Use: "live [SCENARIO|FILE.toml]", Short: "Run real clockd processes over an emulated network, break them, and measure exactly",
 		Long: `Runs a group of real clockd processes on this machine, each over a wrong counter of its own and an
@@ -52,7 +54,7 @@ no more hosts lied than the group bears.`,
   clockbench live --hosts 5 --delay "200us + exp(50us)" --script default --for 2m
   clockbench live --list                    # the scenarios, and the ways to lie`,
 		Args: args(cobra.MaximumNArgs(1)),
-		RunE: func(c *cobra.Command, names []string) error { return a.live(c.Context(), names, c.Flags(), &o) },
+		RunE: func(c *cobra.Command, names []string) error { return a.live(c.Context(), names, c.Flags(), o) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.plan.Mode, "mode", "", "external (masters), internal (the hosts agree) or hybrid (both) (default internal)")
@@ -70,7 +72,7 @@ no more hosts lied than the group bears.`,
 	f.DurationVar(&o.width, "reading-error", 0, "the widest reading that an agreement uses (default 2ms)")
 	f.StringVar(&o.script, "script", "", `a file with what happens when, "default" for one that fits every setup, or "none"`)
 	f.BoolVar(&o.list, "list", false, "list the scenarios and the ways to lie")
-	a.liveFlags(f, &o)
+	a.liveFlags(f, o)
 	return c
 }
 
@@ -88,6 +90,7 @@ func (a *app) liveFlags(f *pflag.FlagSet, o *liveOptions) {
 func newLiveMember(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "live-member FILE", Hidden: true, Args: args(cobra.ExactArgs(1)), Short: "Play a member of clockbench live",
+		Example: "  clockbench live-member /tmp/clockbench-live-123/h7/member.json   # as clockbench live does",
 		RunE: func(c *cobra.Command, names []string) error {
 			return live.RunMember(c.Context(), names[0], os.Stdin, live.Logger(a.err))
 		},
@@ -169,7 +172,7 @@ func (a *app) compare(ctx context.Context, f *pflag.FlagSet, exponent int, o *li
 		return cli.UsageError(err)
 	}
 	return a.measure(o, func(settings live.Options) (*result.Result, error) {
-		settings.Command = words("compare", nil, f)
+		settings.Command = liveWords("compare", nil, f)
 		s := newScreen(a, &shown)
 		s.two = true
 		settings.Shown = s.show
@@ -291,8 +294,8 @@ func readFile(name string) (b []byte, err error) {
 	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
-// words are the command that repeats a run: the scenario and every flag that was given.
-func words(command string, names []string, f *pflag.FlagSet) []string {
+// liveWords are the command that repeats a run: the scenario and every flag that was given.
+func liveWords(command string, names []string, f *pflag.FlagSet) []string {
 	all := append([]string{command}, names...)
 	f.Visit(func(x *pflag.Flag) {
 		if !slices.Contains([]string{"out", "force", "json", "logs", "clockd"}, x.Name) {
@@ -311,7 +314,7 @@ func (a *app) live(ctx context.Context, names []string, f *pflag.FlagSet, o *liv
 		return err
 	}
 	return a.measure(o, func(settings live.Options) (*result.Result, error) {
-		settings.Command = words("live", names, f)
+		settings.Command = liveWords("live", names, f)
 		s := newScreen(a, &p)
 		settings.Shown = s.show
 		r, err := live.Run(ctx, p, settings)

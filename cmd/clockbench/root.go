@@ -52,6 +52,8 @@ checks every interval that the node claims, with no tolerance.`,
   clockbench sim lan_sw dc --seeds 1-5      # ours beside chrony, tuned chrony and an oracle
   clockbench sim --all --seeds 1-20 --json  # everything, for a program
   clockbench sim ./mine.toml -v             # a scenario of your own, a row for each seed
+  clockbench live live_faults --out run     # real daemons, one of which lies, cut in two and killed
+  clockbench compare                        # ours and a real chronyd behind one master
   clockbench observe ntp1.test ntp2.test    # NTP servers over time, and who disagrees with whom`,
 		SilenceUsage: true, SilenceErrors: true,
 	}

@@ -3,12 +3,9 @@ package main
 import (
 	"fmt"
 	"math"
-	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/clockd/clockd/internal/lab/live"
 	"github.com/clockd/clockd/internal/lab/result"
@@ -35,19 +32,10 @@ const (
 
 func newScreen(a *app, p *live.Plan) *screen { return &screen{app: a, plan: p} }
 
-// width is the terminal's number of columns.
-func width() int {
-	size, err := unix.IoctlGetWinsize(int(os.Stderr.Fd()), unix.TIOCGWINSZ)
-	if err != nil || size.Col == 0 {
-		return 80
-	}
-	return int(size.Col)
-}
-
 // show shows one second.
 func (s *screen) show(v *live.View) {
 	if s.app.terminal {
-		s.draw(s.lines(v), width())
+		s.draw(s.lines(v), width(s.app.err))
 		return
 	}
 	for ; s.events < len(v.Events); s.events++ {
@@ -95,9 +83,8 @@ func (s *screen) lines(v *live.View) []string {
 	progress := "the clocks are being synchronised …"
 	if v.Measuring {
 		part := min(v.Elapsed/length, 1)
-		full := int(part * barWidth)
 		left := time.Duration((length - min(v.Elapsed, length)) * 1e9).Round(time.Second)
-		progress = fmt.Sprintf("[%s%s] %3.0f %%, %v left", strings.Repeat("=", full), strings.Repeat(" ", barWidth-full), 100*part, left)
+		progress = fmt.Sprintf("[%s] %3.0f %%, %v left", bar(part), 100*part, left)
 	}
 	error := "error"
 	if s.plan.Mode == live.ModeInternal {

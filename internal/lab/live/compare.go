@@ -360,7 +360,7 @@ func (x *duel) outcome(complete bool) *result.Result {
 	r := &result.Result{
 		Version: x.options.Version, Command: x.options.Command, Mode: result.ModeCompare, Truth: result.TruthExact, Began: &began, Complete: complete, Seed: &seed,
 		Title:  fmt.Sprintf("clockd and chronyd behind one master, poll %v, delay %s", time.Duration(x.plan.Poll), x.plan.Delay),
-		Length: result.Of(min(x.seconds(x.base.Read()), x.plan.For.Seconds())), Machine: machine(x.base.Spec()),
+		Length: result.Of(min(x.seconds(x.base.Read()), x.plan.For.Seconds())), Machine: result.ThisMachine(x.base.Spec()),
 		Scenario: &result.Scenario{Name: "compare", Summary: x.plan.Summary, AssumptionsHold: &yes},
 	}
 	r.Clocks = []result.Clock{

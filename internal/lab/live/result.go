@@ -5,13 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/lab/result"
@@ -29,7 +25,7 @@ func (x *experiment) result(complete bool) *result.Result {
 	checked, wrong := w.checked, w.wrong
 	r := &result.Result{
 		Version: x.options.Version, Command: x.options.Command, Mode: result.ModeLive, Title: x.title(), Truth: result.TruthExact, Began: &began,
-		Length: result.Of(min(w.seconds(w.now), p.For.Seconds())), Complete: complete, Seed: &seed, Machine: machine(x.base.Spec()),
+		Length: result.Of(min(w.seconds(w.now), p.For.Seconds())), Complete: complete, Seed: &seed, Machine: result.ThisMachine(x.base.Spec()),
 		Scenario: &result.Scenario{Name: cmp.Or(p.Name, "live"), Summary: cmp.Or(p.Summary, x.title()), AssumptionsHold: &holds},
 		Checks:   result.Checks{Checked: &checked, Wrong: &wrong}, Violations: w.violations, Events: w.sortedEvents(), Rounds: w.rounds,
 	}
@@ -258,32 +254,4 @@ func (x *experiment) addStatistics(r *result.Result, shown *metrics.EnsembleResu
 		share := metrics.Figure{Value: 100 * float64(c.sound) / float64(max(c.samples, 1)), Known: c.samples > 0}
 		add(result.Property{Name: "part of the time with a bound", Subject: c.name, Unit: "%", Known: result.KnownSampled}, share, "there was no sample")
 	}
-}
-
-// machine describes this computer. What it does not know is empty.
-func machine(counter string) *result.Machine {
-	clean := func(s string) string {
-		return strings.TrimSpace(strings.Map(func(r rune) rune {
-			if r < ' ' || r == 0x7f {
-				return ' '
-			}
-			return r
-		}, strings.ToValidUTF8(s, "?")))
-	}
-	m := &result.Machine{CPUs: runtime.NumCPU(), Arch: runtime.GOARCH, Counter: counter}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		m.Kernel = clean(unix.ByteSliceToString(u.Release[:]))
-	}
-	b, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return m
-	}
-	for line := range strings.SplitSeq(string(b), "\n") {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
-			m.CPU = clean(value)
-			break
-		}
-	}
-	return m
 }
