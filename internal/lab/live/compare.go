@@ -235,7 +235,10 @@ func (x *duel) run(ctx context.Context) (*result.Result, error) {
 	}
 	x.pages = append(x.pages, page)
 	complete, err := x.play(ctx)
-	return x.outcome(complete && err == nil), err
+	if err == nil && x.both[0].wrong > 0 {
+		err = ErrWrong
+	}
+	return x.outcome(complete), err
 }
 
 // startMaster starts the master, whose clock is true time, over a counter that drifts.
@@ -274,6 +277,7 @@ func (x *duel) play(ctx context.Context) (complete bool, err error) {
 		if err := errors.Join(x.look(ctx), x.fleet.crashed(nil)); err != nil && ctx.Err() == nil {
 			return false, err
 		}
+		x.fleet.note()
 		elapsed := x.seconds(x.base.Read())
 		if x.options.Shown != nil && time.Since(x.shown) >= showEvery {
 			x.shown = time.Now()
@@ -377,6 +381,7 @@ func (x *duel) outcome(complete bool) *result.Result {
 	if wrong > 0 {
 		r.Checks.Worst = result.Of(worst)
 	}
+	r.Histograms = x.fleet.histograms()
 	total := x.fleet.links.Total()
 	r.Notes = []string{
 		fmt.Sprintf("%s and %s (-x: it disciplines nothing) on %s. The master's counter is wrong by %.1f ppm and wanders; both follow its clock with the machine's own oscillator. The first %.0f %% of the run is left out of the figures.",

@@ -22,6 +22,7 @@ import (
 	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/lab/chrony"
 	"github.com/clockd/clockd/internal/lab/network"
+	"github.com/clockd/clockd/internal/lab/result"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -92,6 +93,9 @@ type fleet struct {
 	// comparing is nil but for Compare.
 	comparing *comparison
 
+	// travels are the packets that were carried since delays was called last.
+	travels    chan network.Travel
+	delays     map[[2]int]*result.Classes
 	links      *network.Links
 	namespaces *network.Namespaces
 	loopback   *network.Loopback
@@ -139,7 +143,8 @@ func newFleet(p *Plan, programs programs, base hw.Counter, seed uint64, comparin
 // makeNetwork makes the emulated network.
 func (f *fleet) makeNetwork() error {
 	n := len(f.plan.Nodes())
-	o := network.Options{Seed: f.seed, RealTime: true}
+	f.travels = make(chan network.Travel, 10_000)
+	o := network.Options{Seed: f.seed, RealTime: true, Travelled: f.travels}
 	kind := f.plan.Network
 	if kind == NetworkAuto {
 		if kind = NetworkLoopback; os.Geteuid() == 0 {
@@ -170,6 +175,52 @@ func (f *fleet) network() string {
 		return NetworkNamespaces
 	}
 	return NetworkLoopback
+}
+
+// note counts the delays of the packets that were carried meanwhile.
+func (f *fleet) note() {
+	for {
+		select {
+		case x := <-f.travels:
+			key := [2]int{x.From, x.To}
+			if f.delays == nil {
+				f.delays = map[[2]int]*result.Classes{}
+			}
+			if f.delays[key] == nil {
+				f.delays[key] = &result.Classes{}
+			}
+			f.delays[key].Add(x.Seconds)
+		default:
+			return
+		}
+	}
+}
+
+// mostHistograms is how many directions have a histogram: each makes a picture's curve.
+const mostHistograms = 64
+
+// histograms are the delays of the directions that were used most: those of the first nodes, where there are many.
+func (f *fleet) histograms() []result.Histogram {
+	var all []result.Histogram
+	name := func(i int) string {
+		if f.comparing != nil {
+			return []string{"m1", "clockd", "chronyd"}[i]
+		}
+		return f.nodes[i].name
+	}
+	for i := range f.nodes {
+		for j := range f.nodes {
+			c := f.delays[[2]int{i, j}]
+			if c == nil || len(all) >= mostHistograms {
+				continue
+			}
+			if h, ok := c.Histogram(); ok {
+				h.Name, h.Clock, h.Peer, h.Direction = "delay", name(i), name(j), result.DirectionTo
+				all = append(all, h)
+			}
+		}
+	}
+	return all
 }
 
 // starterOf starts programs where a node is.

@@ -157,9 +157,13 @@ func newWork() (*work, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no directory for the hosts' files; set TMPDIR to one that can be written: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_WRONLY, 0o600)
+	// It is locked before it has its name: who sweeps finds no lock that nobody holds.
+	unnamed := filepath.Join(dir, lockName+".new")
+	lock, err := os.OpenFile(unnamed, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err == nil {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			err = os.Rename(unnamed, filepath.Join(dir, lockName))
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the directory %s cannot be locked: %w", dir, err), os.RemoveAll(dir))

@@ -48,6 +48,7 @@ func (x *experiment) result(complete bool) *result.Result {
 		}
 		r.Clocks = append(r.Clocks, k)
 	}
+	r.Histograms = x.fleet.histograms()
 	r.Notes = x.notes()
 	x.addProperties(r)
 	for _, c := range w.correct {
@@ -65,17 +66,25 @@ func (w *watch) sortedEvents() []result.Event {
 
 func (x *experiment) title() string {
 	p := x.plan
-	words := []string{fmt.Sprintf("%d hosts", p.Hosts)}
+	words := []string{count(p.Hosts, "host")}
 	if p.Masters > 0 {
-		words = append(words, fmt.Sprintf("%d masters", p.Masters))
+		words = append(words, count(p.Masters, "master"))
 	}
 	if n := len(p.liars()); n > 0 {
-		words = append(words, fmt.Sprintf("%d liars (%s)", n, p.Adversary))
+		words = append(words, fmt.Sprintf("%s (%s)", count(n, "liar"), p.Adversary))
 	}
 	if len(p.Fault) > 0 {
-		words = append(words, fmt.Sprintf("%d faults", len(p.Fault)))
+		words = append(words, count(len(p.Fault), "fault"))
 	}
 	return strings.TrimPrefix(p.Name+": ", ": ") + strings.Join(words, ", ") + ", " + p.Mode
+}
+
+// count is "1 host", "2 hosts".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // notes tell what was run and what to keep in mind.

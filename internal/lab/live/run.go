@@ -188,7 +188,7 @@ func (x *experiment) run(ctx context.Context) (*result.Result, error) {
 func preferred() (release func()) {
 	runtime.LockOSThread()
 	set := func(a unix.SchedAttr) error { a.Size = unix.SizeofSchedAttr; return unix.SchedSetAttr(0, &a, 0) }
-	if unix.Gettid() == os.Getpid() || set(unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: 5}) != nil {
+	if set(unix.SchedAttr{Policy: unix.SCHED_FIFO, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 5}) != nil {
 		return runtime.UnlockOSThread
 	}
 	return func() {
@@ -254,6 +254,7 @@ func (x *experiment) play(ctx context.Context) (complete bool, err error) {
 			return false, nil
 		}
 		x.watch.sample()
+		x.fleet.note()
 		x.takeSteps()
 		elapsed := x.watch.seconds(x.base.Read())
 		if err := errors.Join(x.watch.err, x.fleet.crashed(x.states)); err != nil {

@@ -127,6 +127,15 @@ func checkLive(t *testing.T, out, mode string) {
 			t.Errorf("%s has no bound", symbol)
 		}
 	}
+	// No packet was sooner than the law.
+	for _, h := range r.Histograms {
+		if least := h.Min.Float(); !(least >= 150e-6) {
+			t.Errorf("a packet from %s to %s took %g s", h.Clock, h.Peer, least)
+		}
+	}
+	if len(r.Histograms) < 40 {
+		t.Errorf("delays of %d directions", len(r.Histograms))
+	}
 	kinds := map[result.EventKind]int{}
 	for _, e := range r.Events {
 		kinds[e.Kind]++
