@@ -93,7 +93,7 @@ type watch struct {
 type secondFigures struct{ precision, accuracy, claim float64 }
 
 func newWatch(f *fleet, pages []observer.Page, dir *result.Directory) (*watch, error) {
-	w := &watch{plan: f.plan, base: f.base, hertz: f.base.Frequency().Hertz, dir: dir, lastConvergence: math.NaN(), epsilonNow: math.NaN()}
+	w := &watch{plan: f.plan, base: f.base, hertz: f.base.Frequency().Hertz, dir: dir, formedAt: f.start, lastConvergence: math.NaN(), epsilonNow: math.NaN()}
 	w.observer = observer.NewWith(f.base, observer.Options{Grid: int64(gridSeconds * w.hertz), Breakpoints: true, Continuous: true}, pages...)
 	for _, n := range f.nodes {
 		if n.master {
@@ -153,7 +153,13 @@ func (w *watch) begin() error {
 	if err := errors.Join(err, err2, w.openTracks()); err != nil {
 		return err
 	}
-	w.formedAt, w.now, w.measuring = w.base.Read(), 0, true
+	// What was wrong before is told in the time of the measurement, too: it was then less than 0.
+	formed := w.base.Read()
+	for i := range w.violations {
+		v := &w.violations[i]
+		v.At = result.Of(v.At.Float() - w.seconds(formed))
+	}
+	w.formedAt, w.now, w.measuring = formed, 0, true
 	return nil
 }
 

@@ -248,3 +248,23 @@ func TestTheReferenceMayNotMove(t *testing.T) {
 		t.Errorf("%v", s.err)
 	}
 }
+
+// TestTimesBeforeTheMeasurement: what was wrong while the clocks were synchronised for the first time is told as before 0.
+func TestTimesBeforeTheMeasurement(t *testing.T) {
+	s := newStage(t, Plan{Mode: ModeExternal, Hosts: 2})
+	s.measuring, s.formedAt = false, testStart
+	s.publish(1, 1e-3, 100e-6, 1)
+	s.pass(0.004)
+	s.base.Advance(testHertz)
+	if err := s.begin(); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.violations) == 0 {
+		t.Fatal("nothing is wrong")
+	}
+	for _, v := range s.violations {
+		if at := v.At.Float(); at > -1 || at < -1.1 {
+			t.Errorf("wrong at %g s, want a little before -1", at)
+		}
+	}
+}
