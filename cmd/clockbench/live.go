@@ -388,9 +388,12 @@ func (a *app) printRun(r *result.Result, out string) error {
 	for i := range r.Properties {
 		p := &r.Properties[i]
 		if p.Known == result.KnownNot {
-			missing = append(missing, strings.TrimSpace(p.Symbol+" "+p.Name)+": "+p.Reason)
+			missing = append(missing, strings.TrimSpace(p.Subject+" "+strings.TrimSpace(p.Symbol+" "+p.Name))+": "+p.Reason)
 		}
 		rows = append(rows, propertyRow(p))
+	}
+	if r.Mode == result.ModeCompare {
+		rows = sidesOf(r)
 	}
 	if err := a.columns(rows); err != nil {
 		return err
@@ -409,6 +412,38 @@ func (a *app) printRun(r *result.Result, out string) error {
 		a.print("\nwritten: %s\n", filepath.Join(out, lab.PageName))
 	}
 	return nil
+}
+
+// sidesOf are the properties of the programs that were compared, beside each other.
+func sidesOf(r *result.Result) [][]string {
+	var subjects []string
+	for i := range r.Properties {
+		if x := r.Properties[i].Subject; !slices.Contains(subjects, x) {
+			subjects = append(subjects, x)
+		}
+	}
+	rows := [][]string{append([]string{"", ""}, subjects...)}
+	for i := range r.Properties {
+		p := &r.Properties[i]
+		if p.Subject != subjects[0] {
+			continue
+		}
+		row := []string{p.Name, p.Statistic}
+		for _, x := range subjects {
+			j := slices.IndexFunc(r.Properties, func(q result.Property) bool { return q.Subject == x && q.Name == p.Name && q.Statistic == p.Statistic })
+			cell := "–"
+			if j >= 0 {
+				q := &r.Properties[j]
+				cell = lab.Number(q.Value, q.Unit)
+				if u, known := q.Uncertainty.Value(); known && u > 0 {
+					cell += " ± " + lab.Number(q.Uncertainty, q.Unit)
+				}
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 // propertyRow is a property for people.

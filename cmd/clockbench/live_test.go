@@ -136,3 +136,15 @@ func TestScreenShowsWhatIs(t *testing.T) {
 		t.Errorf("the second picture does not replace the first: %.20q", second)
 	}
 }
+
+// TestSidesOf: two programs stand beside each other, with what is not known as unknown.
+func TestSidesOf(t *testing.T) {
+	r := &result.Result{Properties: []result.Property{
+		{Name: "time error", Statistic: "rms", Subject: "clockd", Unit: "s", Value: result.Of(1e-5)}, {Name: "wrong bounds", Statistic: "count", Subject: "clockd", Unit: "count", Value: result.Of(0)},
+		{Name: "time error", Statistic: "rms", Subject: "chronyd", Unit: "s", Value: result.Of(3e-5), Uncertainty: result.Of(1e-6)}, {Name: "wrong bounds", Statistic: "count", Subject: "chronyd", Unit: "count"},
+	}}
+	got := fmt.Sprintf("%q", sidesOf(r))
+	if want := `[["" "" "clockd" "chronyd"] ["time error" "rms" "10.0 µs" "30.0 µs ± 1 µs"] ["wrong bounds" "count" "0" "–"]]`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
