@@ -127,6 +127,11 @@ func checkLive(t *testing.T, out, mode string) {
 			t.Errorf("%s has no bound", symbol)
 		}
 	}
+	for _, text := range r.Notes {
+		if strings.Contains(text, "not complete") {
+			t.Error(text)
+		}
+	}
 	// No packet was sooner than the law.
 	for _, h := range r.Histograms {
 		if least := h.Min.Float(); !(least >= 150e-6) {
