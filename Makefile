@@ -75,6 +75,7 @@ soak: build ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1000) seeds of
 	bin/clockbench sim --all --seeds 1-$(SOAKSEEDS) --jobs $(SOAKJOBS) --bounds-only
 	$(GO) test -race -count $(SOAKCOUNT) -shuffle on -timeout 2h $(TESTFLAGS) ./...
 	$(GO) test -tags soak -timeout 24h $(TESTFLAGS) ./sync/agreement ./internal/sim # every bound, 200 seeds for each liar: hours
+	CLOCKD_LIVE_FOR=5m $(GO) test -run TestLiveRunInTheBrowser -timeout 30m $(TESTFLAGS) ./internal/lab/report
 	scripts/fuzz 60s
 
 install: build ## install into $(DESTDIR)$(PREFIX)

@@ -80,8 +80,12 @@ func (c *cascade) note(octave int, l *cascadeLevel, j int, exact bool) {
 	if !exact {
 		narrow = l.sliding.window(j).length()
 	}
-	f.low = max(f.low, narrow) // the length of nothing is −∞
-	switch span := uint64(1) << j; {
+	span := uint64(1) << j
+	// Since a cut there may have been less than a window yet: a stretch that is shorter has none of that length.
+	if l.entries > span || l.entries == span && !exact {
+		f.low = max(f.low, narrow) // the length of nothing is −∞
+	}
+	switch {
 	case l.run > span:
 		f.high = max(f.high, wide)
 		f.windows++

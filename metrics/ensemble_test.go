@@ -660,3 +660,29 @@ func TestEnsembleResultInJSON(t *testing.T) {
 		t.Errorf("\n%+v, read\n%+v from\n%s", want, got, b)
 	}
 }
+
+// TestEnvelopeOfAShortStretch: a restless stretch that is shorter than a window is none of its length, and is not what one has at least:
+// the two sides of the bracket are never the wrong way round.
+func TestEnvelopeOfAShortStretch(t *testing.T) {
+	e := newEnsemble(t, 1, EnsembleOptions{CellSeconds: 0.25})
+	for i, s := range []struct{ at, rate float64 }{{0, 1e-3}, {1, 1e-6}} {
+		if err := e.Begin(0, Segment{seconds(s.at), seconds(s.at), s.rate, virtualclock.Epoch(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := result(t, e, seconds(9))
+	if n := len(r.Envelope); n != 6 {
+		t.Fatalf("%d windows: %+v", n, r.Envelope)
+	}
+	for _, p := range r.Envelope {
+		if p.AtLeast.Value > p.AtMost.Value {
+			t.Errorf("over %g s at least %g and at most %g", p.WindowSeconds, p.AtLeast.Value, p.AtMost.Value)
+		}
+	}
+	if p := r.Envelope[5]; math.Abs(p.AtMost.Value-1e-6) > 1e-7 {
+		t.Errorf("over %g s: %g, made were 1e-6", p.WindowSeconds, p.AtMost.Value)
+	}
+	if err := NewTable().SetEnsemble(&r, 5); err != nil {
+		t.Error(err)
+	}
+}

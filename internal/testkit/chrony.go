@@ -3,16 +3,15 @@ package testkit
 import (
 	"encoding/csv"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/clockd/clockd/internal/lab/chrony"
 )
 
 // ChronyOptions says what a chronyd does. The zero value is a server that is not synchronised to anything.
@@ -78,68 +77,34 @@ func StartChronyd(t testing.TB, o ChronyOptions) *Chronyd {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	c.dir = dir
-	// chronyd refuses its command socket in a directory that others can read.
-	if err := os.Chmod(dir, 0o750); err != nil {
-		t.Fatalf("chronyd's directory: %v", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "chrony.conf"), []byte(c.config()), 0o600); err != nil {
-		t.Fatalf("chronyd's configuration: %v", err)
+	if err := c.config().Write(); err != nil {
+		t.Fatal(err)
 	}
 	c.Start()
 	return c
 }
 
-// config writes chrony.conf.
-func (c *Chronyd) config() string {
-	var b strings.Builder
-	line := func(format string, values ...any) { fmt.Fprintf(&b, format+"\n", values...) }
-	line("pidfile %s/chronyd.pid", c.dir)
-	line("bindcmdaddress %s", c.socket())
-	line("cmdport 0")
-	if c.options.ClientOnly {
-		line("port 0")
-	} else {
-		line("port %d", c.address.Port())
-		line("bindaddress %s", c.address.Addr())
-		line("allow all")
+// config is what chronyd is told.
+func (c *Chronyd) config() *chrony.Config {
+	o := &c.options
+	config := &chrony.Config{Directory: c.dir, LocalStratum: o.LocalStratum, Extra: o.Extra}
+	if !o.ClientOnly {
+		config.Listen = c.address
 	}
-	if n := c.options.LocalStratum; n != 0 {
-		line("local stratum %d", n)
+	for _, s := range o.Servers {
+		config.Servers = append(config.Servers, chrony.Server(s))
 	}
-	for _, s := range c.options.Servers {
-		host, port, err := net.SplitHostPort(s.Address)
-		if err != nil {
-			c.t.Fatalf("chrony server: %v", err)
-		}
-		words := []string{"server", host, "port", port, "minpoll", strconv.Itoa(s.MinPoll), "maxpoll", strconv.Itoa(s.MaxPoll)}
-		if s.Interleaved {
-			words = append(words, "xleave")
-		}
-		line("%s", strings.Join(append(words, s.Extra...), " "))
-	}
-	for _, extra := range c.options.Extra {
-		line("%s", extra)
-	}
-	return b.String()
+	return config
 }
 
-func (c *Chronyd) socket() string { return filepath.Join(c.dir, "chronyd.sock") }
+func (c *Chronyd) socket() string { return c.config().Socket() }
 
 // Start starts the program again, on the same address and with the same configuration, after Stop or Kill.
 func (c *Chronyd) Start() {
 	c.t.Helper()
-	// -x: never touch the clock; -d: stay in the foreground and log to stderr.
-	args := []string{"-x", "-d", "-u", "root", "-f", filepath.Join(c.dir, "chrony.conf")}
-	if os.Geteuid() != 0 {
-		me, err := user.Current()
-		if err != nil {
-			c.t.Fatalf("chronyd runs as the present user: %v", err)
-		}
-		args[3] = me.Username
-		args = append(args, "-U")
-	}
-	if c.address.Addr().Is4() {
-		args = append(args, "-4")
+	args, err := c.config().Arguments()
+	if err != nil {
+		c.t.Fatal(err)
 	}
 	command := exec.Command(c.chronyd, args...)
 	if c.options.Host != nil {

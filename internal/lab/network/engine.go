@@ -24,6 +24,14 @@ type Options struct {
 	// make packets late. Without the right to it the emulator works as an ordinary thread. A program that has more to do than wait
 	// should have more of Go's processors (GOMAXPROCS) than the machine has: the emulator needs a free one to go on.
 	RealTime bool
+	// Travelled, if not nil, is told of every packet that was handed over. It is never waited for: what it has no room for is not told.
+	Travelled chan<- Travel
+}
+
+// Travel is one packet's way from one host to another, and how long it took in fact.
+type Travel struct {
+	From, To int
+	Seconds  float64
 }
 
 // Limits of what waits: what comes on top is dropped and counted.
@@ -223,11 +231,23 @@ func (e *engine) deliver() {
 			l.refused.Add(1)
 		} else {
 			l.forwarded.Add(1)
+			e.tell(l, t-p.taken)
 		}
 		l.queued.Add(-1) // last: who sees it sees the others too
 		if cap(p.packet) == smallPacket && len(e.spare) < spareBuffers {
 			e.spare = append(e.spare, p.packet[:smallPacket])
 		}
+	}
+}
+
+// tell tells of a packet's way.
+func (e *engine) tell(l *link, nanoseconds int64) {
+	if e.options.Travelled == nil {
+		return
+	}
+	select {
+	case e.options.Travelled <- Travel{l.from, l.to, float64(nanoseconds) / 1e9}:
+	default:
 	}
 }
 
@@ -251,7 +271,7 @@ func (e *engine) take(w *wire) {
 				continue
 			}
 			o.link.queued.Add(1)
-			e.queue.push(parcel{due: due[i], outlet: o, packet: e.copy(e.buffer[:n])})
+			e.queue.push(parcel{due: due[i], taken: t, outlet: o, packet: e.copy(e.buffer[:n])})
 		}
 		e.deliver() // a long burst must not make others late
 	}

@@ -67,8 +67,9 @@ func (c *Counters) add(x Counters) {
 
 // link is one direction between two hosts. What is not atomic belongs to the engine's goroutine.
 type link struct {
-	law atomic.Pointer[Law]
-	cut atomic.Bool
+	from, to int
+	law      atomic.Pointer[Law]
+	cut      atomic.Bool
 
 	rng  *rand.Rand
 	last int64 // when the last packet is due, for ordered links
@@ -78,7 +79,7 @@ type link struct {
 }
 
 func newLink(seed, from, to uint64) *link {
-	l := &link{rng: rand.New(rand.NewPCG(seed, from<<32|to))}
+	l := &link{from: int(from), to: int(to), rng: rand.New(rand.NewPCG(seed, from<<32|to))}
 	l.law.Store(&Law{})
 	return l
 }

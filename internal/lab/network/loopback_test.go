@@ -122,6 +122,35 @@ func TestRelayForwardsUnchanged(t *testing.T) {
 	}
 }
 
+// TestTravelsAreTold: of every packet, from where to where and how long it took, and nobody waits for who does not listen.
+func TestTravelsAreTold(t *testing.T) {
+	testkit.NoLeaks(t)
+	told := make(chan Travel, 6)
+	s, client := relayed(t, Options{Travelled: told})
+	if err := errors.Join(s.Set(0, 1, Law{Delay: delay.Constant(2e-3)}), s.Set(1, 0, Law{Added: time.Millisecond})); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := client.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if read(t, client, patience) == nil {
+			t.Fatal("nothing came back")
+		}
+	}
+	settle(t, s.Links)
+	for i := range 6 {
+		x := <-told
+		least := []float64{2e-3, 1e-3}[i%2]
+		if x.From != i%2 || x.To != 1-i%2 || x.Seconds < least || x.Seconds > patience.Seconds() {
+			t.Errorf("%+v, want at least %g s", x, least)
+		}
+	}
+	if len(told) != 0 || s.Total().Forwarded != 10 {
+		t.Errorf("%d more are told, %d forwarded", len(told), s.Total().Forwarded)
+	}
+}
+
 // TestRelayObeysItsSettings: while it runs, a link is cut, loses everything, sends everything twice, and is good again.
 func TestRelayObeysItsSettings(t *testing.T) {
 	testkit.NoLeaks(t)

@@ -350,3 +350,23 @@ func FuzzRoute(f *testing.F) {
 		}
 	})
 }
+
+// TestStarter: what it starts runs in this process' network, and dies with it.
+func TestStarter(t *testing.T) {
+	testkit.NoLeaks(t)
+	s, err := NewStarter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("sleep", "600")
+	if err := s.Start(c); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := c.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("it ended with %v", err)
+	}
+	if err := s.Start(exec.Command("sleep", "600")); err == nil {
+		t.Error("a closed starter starts")
+	}
+}

@@ -3,6 +3,7 @@ package network
 // parcel is a packet on its way.
 type parcel struct {
 	due    int64  // nanoseconds of the monotonic clock
+	taken  int64  // when it came
 	serial uint64 // among those due at once, the first that came goes first
 	outlet *outlet
 	packet []byte

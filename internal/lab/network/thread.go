@@ -92,6 +92,19 @@ func (t *thread) Start(c *exec.Cmd) error {
 	return nil
 }
 
+// Starter starts programs in the network of this process. They are killed when the Starter is closed, or this process dies in
+// whatever way.
+type Starter struct{ *thread }
+
+// NewStarter makes a Starter. Close it in the end.
+func NewStarter() (*Starter, error) {
+	t, err := startThread(func() error { return nil })
+	return &Starter{t}, err
+}
+
+// Close ends the programs.
+func (s *Starter) Close() { s.end() }
+
 // end ends the thread and waits for it.
 func (t *thread) end() {
 	t.once.Do(func() { close(t.quit) })

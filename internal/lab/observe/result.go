@@ -122,7 +122,7 @@ func (a *Analysis) result(r *Report, command []string) *result.Result {
 		Notes: notes(r), Properties: properties(r),
 	}
 	if r.Counter != nil {
-		x.Machine = machine(r.Counter.Spec)
+		x.Machine = result.ThisMachine(r.Counter.Spec)
 	}
 	for i := range r.Servers {
 		s := &r.Servers[i]

@@ -5,9 +5,11 @@
 package observer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/reason"
@@ -35,6 +37,9 @@ type Look struct {
 	// Time is the virtual clock and Interval what is claimed. They mean something only if the status is sound.
 	Time     virtualclock.Time
 	Interval virtualclock.Interval
+	// Target is what the clock is being slewed to: what it would show if the correction were over. Steady is that line.
+	Target virtualclock.Time
+	Steady virtualclock.Line
 	// Rate is by how much the virtual clock runs too fast at this instant, as a ratio, and Oscillator by how much the counter does.
 	Rate, Oscillator float64
 }
@@ -73,15 +78,21 @@ func Compare(a, b *Look) (p Pair, ok bool) {
 type Sample struct {
 	At    hw.Ticks
 	Looks []Look
-	// Changing is the host whose new publication begins at this instant, −1 at an ordinary sample.
+	// Changing is the host whose new publication begins at this instant, −1 if none does. Such an instant is visited twice: Begun is
+	// false where its last one still counts, and true from then on.
 	Changing int
+	Begun    bool
+	// Regular: this is an instant of the grid (Options.Grid).
+	Regular bool
+	// Last: this is the sample itself, and no more instants follow in this call.
+	Last bool
 }
 
 // publication is what a host publishes at some time.
 type publication struct {
 	virtualclock.Coefficients
 	why reason.Code
-	// begins is the true counter's reading at At.
+	// begins is the true counter's reading where it begins: at At, or where its lines begin if that is later.
 	begins hw.Ticks
 	known  bool
 }
@@ -100,23 +111,72 @@ type host struct {
 	valid  bool
 	// before and now are the publications at the last two samples, first and again what is read before and after the true counter.
 	before, now, first, again publication
+	// missed: a publication between the last two samples was not seen (Options.Continuous).
+	missed bool
 }
+
+// Options say what else than samples and new publications is visited.
+type Options struct {
+	// Grid, if not 0, is the distance in ticks of the true counter of instants that are visited as well: evenly spaced, whenever the
+	// samples are.
+	Grid int64
+	// Breakpoints: the ends of slews are visited too, so that between two visits all clocks are straight lines, but for what the
+	// oscillators do.
+	Breakpoints bool
+	// Continuous: the hosts' clocks go on within an epoch without a jump, as clockd's do. A new publication that does not go on where
+	// the last one was shows that one between them was missed: from the last sample to its beginning nothing is known of that host.
+	Continuous bool
+}
+
+// missedBy is by how much a clock must be elsewhere, in seconds, than its last publication says, for one to have been missed.
+const missedBy = 2e-9
+
+// mostInstants is how many instants of the grid are visited at the most after a long pause.
+const mostInstants = 20_000
 
 // Observer sees the true counter. It is for one goroutine.
 type Observer struct {
-	base  hw.Counter
-	hosts []host
-	looks []Look
+	base    hw.Counter
+	options Options
+	hosts   []host
+	looks   []Look
+	// last is when the last sample was, begun that there was one; grid is the next instant of the grid.
+	last, grid hw.Ticks
+	begun      bool
+	instants   []instant
+	missed     uint64
 }
 
+// instant is where something is to be visited.
+type instant struct {
+	at   hw.Ticks
+	host int // −1 for none
+	kind instantKind
+}
+
+type instantKind uint8
+
+const (
+	missing instantKind = iota // from here on a host is not known
+	begins                     // a new publication begins
+	slewEnds
+	regular
+)
+
 // New returns an observer of hosts whose counters are images of base, or base itself.
-func New(base hw.Counter, pages ...Page) *Observer {
-	o := &Observer{base: base, looks: make([]Look, len(pages))}
+func New(base hw.Counter, pages ...Page) *Observer { return NewWith(base, Options{}, pages...) }
+
+// NewWith is New with options.
+func NewWith(base hw.Counter, options Options, pages ...Page) *Observer {
+	o := &Observer{base: base, options: options, looks: make([]Look, len(pages))}
 	for _, p := range pages {
 		o.hosts = append(o.hosts, host{page: p})
 	}
 	return o
 }
+
+// Missed is how many publications, at least, began and ended between two samples (Options.Continuous).
+func (o *Observer) Missed() uint64 { return o.missed }
 
 // errForeign is told of a host whose counter has another base.
 var errForeign = errors.New("observer: the host's counter is not an image of the true counter")
@@ -125,12 +185,40 @@ var errForeign = errors.New("observer: the host's counter is not an image of the
 // interrupted in it.
 const attempts = 5
 
-// Observe looks at all hosts at one instant and calls visit with what it sees. Before that, it visits the instants since the last
-// sample at which a host's new publication began, with what was said just before and what was said from then on: there claims are
-// oldest, and there they are narrowest, and no sample would hit them.
+// Observe looks at all hosts at one instant and calls visit with what it sees. Before that, it visits, in their order, the instants
+// since the last sample at which a host's new publication began, with what was said just before and what was said from then on: there
+// claims are oldest, and there they are narrowest, and no sample would hit them. Options add further instants.
 func (o *Observer) Observe(visit func(*Sample)) {
+	t := o.takeAll()
+	for i := range o.hosts {
+		h := &o.hosts[i]
+		h.before, h.now = h.now, h.again
+		h.now.known = h.first.same(&h.again) && h.valid
+		h.missed = false
+		if h.now.known && h.now.why == reason.OK {
+			h.now.begins = h.truth(h.now.At)
+			if lines := h.truth(h.now.Slew.C0); h.before.Slew != h.now.Slew && h.now.begins.Before(lines) && !t.Before(lines) {
+				h.now.begins = lines
+			}
+		}
+		if o.options.Continuous && o.begun {
+			o.continues(h, t)
+		}
+	}
+	o.collect(t)
+	for _, x := range o.instants {
+		o.visit(x, visit)
+	}
+	for i := range o.hosts {
+		o.looks[i] = o.hosts[i].look(&o.hosts[i].now, t)
+	}
+	visit(&Sample{At: t, Looks: o.looks, Changing: -1, Last: true})
+	o.last, o.begun = t, true
+}
+
+// takeAll reads all publications at one reading of the true counter, which it returns.
+func (o *Observer) takeAll() (t hw.Ticks) {
 	pending := true
-	var t hw.Ticks
 	for try := 0; pending && try < attempts; try++ {
 		o.read(true)
 		t = o.base.Read()
@@ -141,21 +229,112 @@ func (o *Observer) Observe(visit func(*Sample)) {
 			pending = pending || !h.first.same(&h.again) || h.again.why == reason.PageTorn
 		}
 	}
-	for i := range o.hosts {
-		h := &o.hosts[i]
-		h.before, h.now = h.now, h.again
-		h.now.known = h.first.same(&h.again) && h.valid
-		if h.now.known && h.now.why == reason.OK {
-			h.now.begins = h.truth(h.now.At)
+	return t
+}
+
+// changed reports whether a host's new publication began since the last sample.
+func (h *host) changed() bool {
+	return h.before.known && h.now.known && h.now.why == reason.OK && !h.before.same(&h.now) && h.now.Status.Sound()
+}
+
+// continues finds out whether a publication of the host was missed since the last sample.
+func (o *Observer) continues(h *host, t hw.Ticks) {
+	switch {
+	case !h.now.known || !h.before.known:
+		h.missed = true
+	case h.changed() && h.before.why == reason.OK && h.before.Status.Sound() && h.before.Epoch == h.now.Epoch:
+		c := h.image(h.now.begins)
+		h.missed = math.Abs(h.now.Time(c).Seconds(h.before.Time(c))) > missedBy || t.Before(h.now.begins)
+		if h.missed {
+			o.missed++
 		}
 	}
-	for i := range o.hosts {
-		o.changes(i, visit)
+}
+
+// collect lists the instants since the last sample, in their order.
+func (o *Observer) collect(t hw.Ticks) {
+	o.instants = o.instants[:0]
+	add := func(at hw.Ticks, host int, kind instantKind) {
+		o.instants = append(o.instants, instant{at, host, kind})
 	}
 	for i := range o.hosts {
-		o.looks[i] = o.hosts[i].look(&o.hosts[i].now, t)
+		h := &o.hosts[i]
+		if h.missed && o.begun {
+			add(o.last, i, missing)
+		}
+		if h.changed() {
+			add(h.now.begins, i, begins)
+		}
+		if !o.options.Breakpoints || !o.begun {
+			continue
+		}
+		for _, p := range []*publication{&h.before, &h.now} {
+			if !p.known || p.why != reason.OK || p.SlewEnd == p.Slew.C0 {
+				continue
+			}
+			at := h.truth(p.SlewEnd)
+			for h.image(at).Before(p.SlewEnd) {
+				at++
+			}
+			if o.last.Before(at) && at.Before(t) && o.inForce(h, at) == p {
+				add(at, i, slewEnds)
+			}
+		}
 	}
-	visit(&Sample{At: t, Looks: o.looks, Changing: -1})
+	if o.options.Grid > 0 {
+		o.grids(t, add)
+	}
+	slices.SortStableFunc(o.instants, func(a, b instant) int { return cmp.Compare(a.at.Sub(b.at), 0) })
+}
+
+// grids adds the instants of the grid up to t.
+func (o *Observer) grids(t hw.Ticks, add func(hw.Ticks, int, instantKind)) {
+	if !o.begun {
+		o.grid = t.Add(o.options.Grid)
+		return
+	}
+	if late := t.Sub(o.grid) / o.options.Grid; late > mostInstants {
+		o.grid = o.grid.Add(late * o.options.Grid)
+	}
+	for ; o.grid.Before(t); o.grid = o.grid.Add(o.options.Grid) {
+		add(o.grid, -1, regular)
+	}
+}
+
+// visit looks at all hosts at an instant.
+func (o *Observer) visit(x instant, visit func(*Sample)) {
+	for j := range o.hosts {
+		h := &o.hosts[j]
+		if o.looks[j] = (Look{}); x.kind == missing && j == x.host {
+			continue
+		}
+		if p := o.inForce(h, x.at); p != nil && (p.begins == 0 || !x.at.Before(p.begins)) {
+			o.looks[j] = h.look(p, x.at)
+		}
+	}
+	if x.kind != begins {
+		visit(&Sample{At: x.at, Looks: o.looks, Changing: -1, Regular: x.kind == regular})
+		return
+	}
+	h := &o.hosts[x.host]
+	o.looks[x.host] = Look{}
+	if !h.missed {
+		o.looks[x.host] = h.look(&h.before, x.at)
+	}
+	visit(&Sample{At: x.at, Looks: o.looks, Changing: x.host})
+	o.looks[x.host] = h.look(&h.now, x.at)
+	visit(&Sample{At: x.at, Looks: o.looks, Changing: x.host, Begun: true})
+}
+
+// inForce is what a host said when the true counter read t, since the last sample; nil if that is not known.
+func (o *Observer) inForce(h *host, t hw.Ticks) *publication {
+	switch {
+	case h.now.known && (h.now.same(&h.before) || h.now.why == reason.OK && !t.Before(h.now.begins)):
+		return &h.now
+	case h.missed:
+		return nil
+	}
+	return &h.before
 }
 
 // read takes all publications, the first or the second time.
@@ -210,36 +389,20 @@ func specOf(c hw.Counter) string {
 	return c.Spec()
 }
 
-// changes visits the instant at which host i's new publication began, if there is one.
-func (o *Observer) changes(i int, visit func(*Sample)) {
-	h := &o.hosts[i]
-	if !h.before.known || !h.now.known || h.now.why != reason.OK || h.before.same(&h.now) || !h.now.Status.Sound() {
-		return
-	}
-	for _, mine := range []*publication{&h.before, &h.now} {
-		for j := range o.hosts {
-			x := &o.hosts[j]
-			at := &x.before
-			switch {
-			case j == i:
-				at = mine
-			case x.now.known && (x.now.same(&x.before) || x.now.why == reason.OK && !h.now.begins.Before(x.now.begins)):
-				at = &x.now
-			}
-			if o.looks[j] = (Look{}); !h.now.begins.Before(at.begins) {
-				o.looks[j] = x.look(at, h.now.begins)
-			}
-		}
-		visit(&Sample{At: h.now.begins, Looks: o.looks, Changing: i})
-	}
-}
-
 // truth returns the true counter's reading when the host's counter reads c.
 func (h *host) truth(c hw.Ticks) hw.Ticks {
 	if h.skewed == nil {
 		return c
 	}
 	return h.skewed.Inverse(c)
+}
+
+// image returns the host's counter's reading when the true counter reads t.
+func (h *host) image(t hw.Ticks) hw.Ticks {
+	if h.skewed == nil {
+		return t
+	}
+	return h.skewed.At(t)
 }
 
 // look evaluates a publication at a reading of the true counter.
@@ -251,9 +414,8 @@ func (h *host) look(p *publication, t hw.Ticks) Look {
 	if p.why != reason.OK {
 		return l
 	}
-	c := t
+	c := h.image(t)
 	if h.skewed != nil {
-		c = h.skewed.At(t)
 		l.Oscillator = h.skewed.FrequencyErrorAt(t)
 	}
 	k := &p.Coefficients
@@ -262,7 +424,8 @@ func (h *host) look(p *publication, t hw.Ticks) Look {
 	if !l.Interval.Sound() {
 		return l
 	}
-	l.Time = k.Time(c)
+	l.Time, l.Target = k.Time(c), k.Steady.At(c)
+	l.Steady = k.Steady
 	line := &k.Steady
 	if c.Before(k.SlewEnd) {
 		line = &k.Slew
