@@ -390,7 +390,7 @@ func (a *app) printRun(r *result.Result, out string) error {
 		if p.Known == result.KnownNot {
 			missing = append(missing, strings.TrimSpace(p.Subject+" "+strings.TrimSpace(p.Symbol+" "+p.Name))+": "+p.Reason)
 		}
-		rows = append(rows, propertyRow(p))
+		rows = append(rows, livePropertyRow(p))
 	}
 	if r.Mode == result.ModeCompare {
 		rows = sidesOf(r)
@@ -446,8 +446,8 @@ func sidesOf(r *result.Result) [][]string {
 	return rows
 }
 
-// propertyRow is a property for people.
-func propertyRow(p *result.Property) []string {
+// livePropertyRow is a property for people.
+func livePropertyRow(p *result.Property) []string {
 	verdict := ""
 	if v, known := p.Value.Value(); known {
 		if b, known := p.Bound.Value(); known {
