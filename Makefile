@@ -4,7 +4,7 @@ GO        ?= go
 PREFIX    ?= /usr/local
 DESTDIR   ?=
 # How long each fuzz target runs in `make test` and `make fuzz`.
-FUZZTIME  ?= 3s
+FUZZTIME  ?= 2s
 # How long the demo runs in `make soak`, and how often the tests.
 SOAKTIME  ?= 10m
 SOAKCOUNT ?= 5
@@ -54,7 +54,7 @@ cross: ## check that other architectures compile
 	GOOS=linux GOARCH=riscv64 $(GO) build ./...
 	GOOS=linux GOARCH=386 $(GO) build ./...
 
-fuzz: ## run every fuzz target for FUZZTIME (3s)
+fuzz: ## run every fuzz target for FUZZTIME (2s)
 	@scripts/fuzz $(FUZZTIME)
 
 bench: ## benchmarks, with ratios where only a ratio means anything
