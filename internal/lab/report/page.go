@@ -230,11 +230,11 @@ func wrongness(r *result.Result) verdict {
 	case k.Checked == nil:
 		return verdict{"", "?", "No interval could be checked.", "There is no truth to compare with: every figure has an uncertainty."}
 	case *k.Wrong == 0 && *k.Checked == 0:
-		return verdict{"warn", "?", "No interval was sound.", "There was nothing to hold against true time."}
+		return verdict{"warn", "?", "No interval was sound.", "There was nothing to hold against the truth."}
 	case *k.Wrong == 0:
-		return verdict{"good", "✓", "No interval was wrong.", fmt.Sprintf("%s intervals contained true time.", thousands(*k.Checked))}
+		return verdict{"good", "✓", "No interval was wrong.", fmt.Sprintf("%s claims were held against what the clocks really read.", thousands(*k.Checked))}
 	}
-	x := verdict{"bad", "✗", fmt.Sprintf("%s of %s intervals were wrong.", thousands(*k.Wrong), thousands(*k.Checked)), "True time was outside, by " + number(k.Worst, "s") + " at the most."}
+	x := verdict{"bad", "✗", fmt.Sprintf("%s of %s intervals were wrong.", thousands(*k.Wrong), thousands(*k.Checked)), "The worst missed the truth by " + number(k.Worst, "s") + "."}
 	if r.Scenario != nil && r.Scenario.AssumptionsHold != nil && !*r.Scenario.AssumptionsHold {
 		x.Class, x.Long = "warn", x.Long+" The scenario breaks the assumptions on purpose."
 	}
