@@ -231,7 +231,7 @@ func TestAbstractRounds(t *testing.T) {
 				}
 				var most measured
 				for strategy := range strategies {
-					for seed := range uint64(4 * seeds) {
+					for seed := range uint64(5 * seeds) {
 						g := newRounds(seed, m, strategy)
 						for k := range 300 {
 							g.round(k >= 60)
