@@ -168,15 +168,11 @@ func Compare(ctx context.Context, c Comparison, o Options) (r *result.Result, er
 	if err != nil {
 		return nil, err
 	}
-	about, err := versionOf(ctx, o.Clockd)
+	about, base, err := found(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	choice, err := hw.Choose("auto")
-	if err != nil {
-		return nil, err
-	}
-	x := &duel{experiment: experiment{plan: &p, options: o, base: choice.Counter, began: time.Now(), about: about}, hertz: choice.Counter.Frequency().Hertz}
+	x := &duel{experiment: experiment{plan: &p, options: o, base: base, began: time.Now(), about: about}, hertz: base.Frequency().Hertz}
 	x.fleet, err = newFleet(&p, programs{o.Clockd, o.Self, o.Version}, x.base, o.Seed, programsFound)
 	defer func() { err = errors.Join(err, x.close(err)) }()
 	if err != nil {

@@ -60,21 +60,27 @@ func Run(ctx context.Context, p Plan, o Options) (r *result.Result, err error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	about, err := versionOf(ctx, o.Clockd)
+	about, base, err := found(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	choice, err := hw.Choose("auto")
-	if err != nil {
-		return nil, err
-	}
-	x := &experiment{plan: &p, options: o, base: choice.Counter, began: time.Now(), about: about, random: rand.New(rand.NewPCG(o.Seed, 1<<32)), states: map[string]state{}, lying: map[string]bool{}}
+	x := &experiment{plan: &p, options: o, base: base, began: time.Now(), about: about, random: rand.New(rand.NewPCG(o.Seed, 1<<32)), states: map[string]state{}, lying: map[string]bool{}}
 	x.fleet, err = newFleet(&p, programs{o.Clockd, o.Self, o.Version}, x.base, o.Seed, nil)
 	defer func() { err = errors.Join(err, x.close(err)) }()
 	if err != nil {
 		return nil, err
 	}
 	return x.run(ctx)
+}
+
+// found returns the daemon's version and the true counter, without which nothing can begin.
+func found(ctx context.Context, o Options) (version string, base hw.Counter, err error) {
+	version, err = versionOf(ctx, o.Clockd)
+	if err != nil {
+		return "", nil, err
+	}
+	choice, err := hw.Choose("auto")
+	return version, choice.Counter, err
 }
 
 // experiment is one under way.
