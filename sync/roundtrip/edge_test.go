@@ -58,19 +58,22 @@ type sum struct{ x, n float64 }
 func (s *sum) add(x float64) { s.x, s.n = s.x+x*x, s.n+1 }
 func (s *sum) rms() float64  { return math.Sqrt(s.x / s.n) }
 
-// TestEdgeKeepsEvidence: hypotheses that are moved keep what they know.
+// TestEdgeKeepsEvidence: hypotheses that are moved keep what they know, as far as they still reach it.
 func TestEdgeKeepsEvidence(t *testing.T) {
 	r := rand.New(rand.NewPCG(testkit.Seed(t), 8))
 	for range 200 {
 		var g edge
 		g.place(1e-3, 10e-6)
-		true0 := 1e-3 - 20e-6*r.Float64() - 4e-6
 		width := 2e-6 + 3e-6*r.Float64()
+		moved, doubt := 1e-3+5e-6*(r.Float64()-0.5), 10e-6*(0.7+0.8*r.Float64())
+		// The truth is where both the old and the new hypotheses have some on either side of it.
+		high, low := min(1e-3, moved)-2*width, max(1e-3-edgeSpan*10e-6, moved-edgeSpan*doubt)+2*width
+		true0 := low + (high-low)*r.Float64()
 		for k := range g.log {
 			g.log[k] = -square((g.value(k) - true0) / width)
 		}
 		before, _ := g.estimate()
-		g.place(1e-3+5e-6*(r.Float64()-0.5), 10e-6*(0.7+0.8*r.Float64()))
+		g.place(moved, doubt)
 		after, std := g.estimate()
 		if math.Abs(after-before) > 1e-6+std/2 || math.IsNaN(after) || !(std > 0) {
 			t.Fatalf("the least round trip was %g s and is %g s after the move", before, after)
