@@ -29,5 +29,5 @@ func ExampleCheckSpec() {
 	fmt.Println(hw.CheckSpec("skewed(tsc,drift=30)"))
 	// Output:
 	// <nil>
-	// hw: counter spec "skewed(tsc,drift=30)": drift: skewed has no such setting; it has seed, ppm, walk, sine, step, ageing, limit, start and origin
+	// hw: counter spec "skewed(tsc,drift=30)": drift: skewed has no such setting; it has seed, ppm, walk, sine, step, jump, ageing, limit, start and origin
 }

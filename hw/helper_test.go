@@ -1,6 +1,7 @@
 package hw
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 )
@@ -44,6 +45,9 @@ func randomSkew(r *rand.Rand) Skew {
 	}
 	for range r.IntN(4) {
 		k.Steps = append(k.Steps, FrequencyStep{(r.Float64() - 0.5) * 100, r.Float64() * 300})
+	}
+	for range r.IntN(8) / 5 {
+		k.Jumps = append(k.Jumps, CounterJump{math.Pow(10, 10*r.Float64()-6), r.Float64() * 300})
 	}
 	if r.IntN(2) == 0 {
 		k.AgeingPPBPerDay = (r.Float64() - 0.5) * 1e5

@@ -47,12 +47,19 @@ type oscillator struct {
 	phase, phaseSteps uint64
 
 	steps []segmentStep
+	jumps []segmentJump
 
 	start, origin Ticks
 }
 
 // segmentStep changes the frequency from the segment index on.
 type segmentStep struct{ index, rate int64 }
+
+// segmentJump moves the counter forward by so many ticks where the segment begins.
+type segmentJump struct {
+	index int64
+	by    Ticks
+}
 
 // relative converts a relative frequency to units of 2⁻⁶⁴.
 func relative(y float64) int64 { return int64(math.RoundToEven(math.Ldexp(y, 64))) }
@@ -83,6 +90,10 @@ func newOscillator(hertz float64, k *Skew) oscillator {
 		at := math.Ceil(s.AtSeconds / seconds)
 		o.steps = append(o.steps, segmentStep{int64(at), relative(s.PPM / 1e6)})
 	}
+	for _, j := range k.Jumps {
+		at := math.Ceil(j.AtSeconds / seconds)
+		o.jumps = append(o.jumps, segmentJump{int64(at), Ticks(math.RoundToEven(j.Seconds * hertz))})
+	}
 	return o
 }
 
@@ -99,6 +110,7 @@ func (o *oscillator) index(since uint64) int64 { return int64(min(since>>o.shift
 
 func (o *oscillator) first() segment {
 	g := segment{start: o.start, value: o.origin}
+	o.jump(&g)
 	o.finish(&g)
 	return g
 }
@@ -118,8 +130,18 @@ func (o *oscillator) next(g *segment) segment {
 		n.wander += o.walkStep(n.index)
 	}
 	n.wander = min(max(n.wander, -o.limit), o.limit)
+	o.jump(&n)
 	o.finish(&n)
 	return n
+}
+
+// jump leaves out what is left out before a segment.
+func (o *oscillator) jump(g *segment) {
+	for _, j := range o.jumps {
+		if j.index == g.index {
+			g.value += j.by
+		}
+	}
 }
 
 // finish computes a segment's length and rate.

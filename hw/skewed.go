@@ -23,6 +23,9 @@ type Skew struct {
 	// Steps are sudden changes of the frequency that last. They take effect at the first segment boundary at or after their
 	// time, less than 1.5 s later.
 	Steps []FrequencyStep
+	// Jumps are readings that the counter leaves out, as after a pause that it went through and nobody else did. They take effect
+	// where Steps do (JumpsAt).
+	Jumps []CounterJump
 	// AgeingPPBPerDay is a linear drift of the frequency, in parts per 10⁹ per day.
 	AgeingPPBPerDay float64
 	// LimitPPM bounds the whole relative frequency error, and the walk with the ageing by itself: theirs stops at the limit.
@@ -40,6 +43,9 @@ type Sine struct{ PPM, PeriodSeconds, PhaseTurns float64 }
 // FrequencyStep changes the frequency by PPM for good, AtSeconds after the start.
 type FrequencyStep struct{ PPM, AtSeconds float64 }
 
+// CounterJump moves the counter forward at once, AtSeconds after the start.
+type CounterJump struct{ Seconds, AtSeconds float64 }
+
 // What a Skew may ask for.
 const (
 	minHertz      = 1
@@ -50,6 +56,8 @@ const (
 	maxAgeing     = 1e6
 	maxSeconds    = 1e9
 	minSinePeriod = 10
+	minJump       = 1e-9
+	maxJump       = 1e6
 )
 
 // check refuses what is out of range. The comparisons are written so that NaN is refused too.
@@ -74,6 +82,12 @@ func (k *Skew) check() error {
 	}
 	if len(k.Steps) > maxSteps {
 		return fmt.Errorf("hw: skew: %d frequency steps; at most %d are allowed", len(k.Steps), maxSteps)
+	}
+	if len(k.Jumps) > maxSteps {
+		return fmt.Errorf("hw: skew: %d jumps; at most %d are allowed", len(k.Jumps), maxSteps)
+	}
+	for _, j := range k.Jumps {
+		errs = append(errs, within("jump", j.Seconds, minJump, maxJump), within("time of a jump", j.AtSeconds, 0, maxSeconds))
 	}
 	for _, s := range k.Steps {
 		errs = append(errs, within("step", s.PPM, -maxPPM, maxPPM), within("time of a step", s.AtSeconds, 0, maxSeconds))
@@ -103,7 +117,7 @@ const (
 
 // Skewed is a counter seen through a wrong oscillator. Its reading is a pure function of the base's reading and of the Skew, in
 // whole-number arithmetic: it is the same in every process and on every run. It is monotone, since no frequency error reaches
-// 10 %. It may be read from any goroutine; a reading allocates only when the base enters a new segment, about once a second.
+// 10 % and jumps go forward. It may be read from any goroutine; a reading allocates only when the base enters a new segment, about once a second.
 //
 // Frequency is the base's nominal one: the skew is what a synchronisation has to find out.
 type Skewed struct {
@@ -130,6 +144,7 @@ func NewSkewed(base Counter, skew Skew) (*Skewed, error) {
 		return nil, fmt.Errorf("hw: skew: the base counter's frequency is %g Hz; it must be from %g to %g", hertz, float64(minHertz), float64(maxHertz))
 	}
 	skew.Steps = append([]FrequencyStep(nil), skew.Steps...)
+	skew.Jumps = append([]CounterJump(nil), skew.Jumps...)
 	s := &Skewed{base: base, skew: skew, oscillator: newOscillator(hertz, &skew)}
 	first := s.oscillator.first()
 	s.checkpoints = []segment{first}
@@ -155,7 +170,17 @@ func (s *Skewed) Base() Counter { return s.base }
 func (s *Skewed) Skew() Skew {
 	k := s.skew
 	k.Steps = append([]FrequencyStep(nil), k.Steps...)
+	k.Jumps = append([]CounterJump(nil), k.Jumps...)
 	return k
+}
+
+// JumpsAt returns the base's readings at which the jumps take effect, in their order in the Skew.
+func (s *Skewed) JumpsAt() []Ticks {
+	var all []Ticks
+	for _, j := range s.oscillator.jumps {
+		all = append(all, s.skew.Start+Ticks(uint64(j.index)<<s.oscillator.shift))
+	}
+	return all
 }
 
 // Spec returns the text from which Open makes the same counter.
@@ -211,7 +236,29 @@ func (s *Skewed) Inverse(v Ticks) Ticks {
 	for i := 0; i < 16 && !s.imageOf(b-1).Before(v); i++ {
 		b--
 	}
+	if s.imageOf(b).Before(v) || !s.imageOf(b-1).Before(v) {
+		return s.bisect(v, b) // near a jump the iteration does not settle
+	}
 	return b
+}
+
+// bisect is Inverse from any b: slower, and sure.
+func (s *Skewed) bisect(v, b Ticks) Ticks {
+	low, high := b, b // at low the image is before v, at high it is not
+	for reach := int64(1); !s.imageOf(low).Before(v); reach *= 2 {
+		low = low.Add(-reach)
+	}
+	for reach := int64(1); s.imageOf(high).Before(v); reach *= 2 {
+		high = high.Add(reach)
+	}
+	for high.Sub(low) > 1 {
+		if middle := low.Add(high.Sub(low) / 2); s.imageOf(middle).Before(v) {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high
 }
 
 // FrequencyErrorAt returns the relative frequency error when the base reads the given ticks: 30e-6 means 30 ppm fast.

@@ -47,6 +47,11 @@ func (w twin) at(since int64) Ticks {
 	for i := int64(0); i*length < since; i++ {
 		add(min(length, since-i*length), rates[i])
 	}
+	for _, j := range o.jumps {
+		if since >= j.index*length {
+			sum.Add(sum, new(big.Rat).SetInt64(int64(j.by)))
+		}
+	}
 	floor := new(big.Int).Div(sum.Num(), sum.Denom()) // Euclidean: rounds down, since the denominator is positive
 	return w.skew.Origin + Ticks(floor.Int64())
 }
@@ -76,6 +81,7 @@ func TestSkewedAgreesWithTheSlowTwin(t *testing.T) {
 func TestSkewedIsMonotoneAndContinuous(t *testing.T) {
 	seeds(t, 40, func(t *testing.T, r *rand.Rand) {
 		hertz, k := randomHertz(r), randomSkew(r)
+		k.Jumps = nil
 		s, _ := newSkewed(t, hertz, k)
 		length := int64(1) << s.oscillator.shift
 		for segment := int64(-2); segment < 80; segment++ {
@@ -121,6 +127,30 @@ func TestSkewedInverseFarAway(t *testing.T) {
 	for _, v := range []Ticks{1 << 41, 1 << 44, 1 << 46} {
 		if b := s.Inverse(v); s.At(b).Before(v) || !s.At(b-1).Before(v) {
 			t.Errorf("Inverse(%d) = %d", v, b)
+		}
+	}
+}
+
+// A jump is where JumpsAt says, as large as was asked, and what it leaves out is reached where it is.
+func TestSkewedJumps(t *testing.T) {
+	const hertz = 1e9
+	s, _ := newSkewed(t, hertz, Skew{PPM: -50, Start: 77, Origin: 1 << 40, Jumps: []CounterJump{{2, 35}, {3600, 50}}})
+	jumps := s.JumpsAt()
+	if len(jumps) != 2 {
+		t.Fatalf("%d jumps", len(jumps))
+	}
+	for i, seconds := range []float64{2, 3600} {
+		at := jumps[i]
+		if late := float64(at.Sub(77))/hertz - []float64{35, 50}[i]; late < 0 || late > 1.5 {
+			t.Errorf("jump %d is %g s late", i, late)
+		}
+		if by := s.At(at).Sub(s.At(at - 1)); math.Abs(float64(by)-seconds*hertz) > 1 {
+			t.Errorf("jump %d is by %d ticks", i, by)
+		}
+		for _, part := range []float64{0.001, 0.5, 0.999} {
+			if b := s.Inverse(s.At(at - 1).Add(int64(part * seconds * hertz))); b != at {
+				t.Errorf("what jump %d leaves out is reached %d ticks after it", i, b.Sub(at))
+			}
 		}
 	}
 }
@@ -399,6 +429,10 @@ func TestNewSkewedRefuses(t *testing.T) {
 		"sine":    {Sine: Sine{11, 100, 0}, LimitPPM: 10},
 		"step":    {Steps: []FrequencyStep{{1, -1}}},
 		"steps":   {Steps: make([]FrequencyStep, maxSteps+1)},
+		"jump":    {Jumps: []CounterJump{{-1, 1}}},
+		"jumpNaN": {Jumps: []CounterJump{{nan, 1}}},
+		"jumpAt":  {Jumps: []CounterJump{{1, -1}}},
+		"jumps":   {Jumps: make([]CounterJump, maxSteps+1)},
 		"ageing":  {AgeingPPBPerDay: math.Inf(1)},
 	} {
 		if _, err := NewSkewed(NewManual(Frequency{Hertz: 1e9}), k); err == nil {

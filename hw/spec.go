@@ -39,6 +39,7 @@ type description struct {
 //	         | "walk=" NUMBER                             random walk: standard deviation of the relative frequency per √s
 //	         | "sine=" NUMBER "ppm/" NUMBER "s/" NUMBER   amplitude, period (≥ 10 s), phase at start in turns
 //	         | "step=" NUMBER "ppm@" NUMBER "s"           the frequency changes by so much, so long after start; may be repeated
+//	         | "jump=" NUMBER "s@" NUMBER "s"             the counter leaves out so much, so long after start; may be repeated
 //	         | "ageing=" NUMBER "ppb/day"                 linear drift of the frequency
 //	         | "limit=" NUMBER "ppm"                      no frequency error is larger than this; 100000 ppm if absent
 //	         | "start=" INTEGER                           the base's reading at which the history begins; if absent, when opened
@@ -127,7 +128,7 @@ func splitCall(text string) (name string, arguments []string, err error) {
 // setting is one "key=value".
 type setting struct{ key, value string }
 
-// settings splits the arguments; only "step" may appear twice.
+// settings splits the arguments; only "step" and "jump" may appear twice.
 func settings(arguments []string) ([]setting, error) {
 	list := make([]setting, 0, len(arguments))
 	seen := map[string]bool{}
@@ -137,7 +138,7 @@ func settings(arguments []string) ([]setting, error) {
 		if !ok || s.key == "" || s.value == "" {
 			return nil, fmt.Errorf("%.40q is not of the form key=value", a)
 		}
-		if seen[s.key] && s.key != "step" {
+		if seen[s.key] && s.key != "step" && s.key != "jump" {
 			return nil, fmt.Errorf("%s is given twice", s.key)
 		}
 		seen[s.key] = true
@@ -228,6 +229,10 @@ func (d *description) parseSkewSetting(s setting) (err error) {
 		var step FrequencyStep
 		step, err = parseStep(s.value)
 		k.Steps = append(k.Steps, step)
+	case "jump":
+		var jump CounterJump
+		jump, err = parseJump(s.value)
+		k.Jumps = append(k.Jumps, jump)
 	case "ageing":
 		k.AgeingPPBPerDay, err = suffixed(s.value, "ppb/day", -maxAgeing, maxAgeing)
 	case "limit":
@@ -239,7 +244,7 @@ func (d *description) parseSkewSetting(s setting) (err error) {
 		n, err = integer(s.value)
 		k.Origin, d.hasOrigin = Ticks(n), true
 	default:
-		err = fmt.Errorf("skewed has no such setting; it has seed, ppm, walk, sine, step, ageing, limit, start and origin")
+		err = fmt.Errorf("skewed has no such setting; it has seed, ppm, walk, sine, step, jump, ageing, limit, start and origin")
 	}
 	return err
 }
@@ -272,6 +277,19 @@ func parseStep(text string) (FrequencyStep, error) {
 	}
 	seconds, err := suffixed(at, "s", 0, maxSeconds)
 	return FrequencyStep{ppm, seconds}, err
+}
+
+func parseJump(text string) (CounterJump, error) {
+	by, at, ok := strings.Cut(text, "@")
+	if !ok {
+		return CounterJump{}, fmt.Errorf("%.40q is not of the form 2s@100s", text)
+	}
+	seconds, err := suffixed(by, "s", minJump, maxJump)
+	if err != nil {
+		return CounterJump{}, err
+	}
+	after, err := suffixed(at, "s", 0, maxSeconds)
+	return CounterJump{seconds, after}, err
 }
 
 // suffixed reads a number with its unit.
@@ -319,6 +337,9 @@ func (k *Skew) text() string {
 	}
 	for _, s := range k.Steps {
 		b.WriteString(",step=" + g(s.PPM) + "ppm@" + g(s.AtSeconds) + "s")
+	}
+	for _, j := range k.Jumps {
+		b.WriteString(",jump=" + g(j.Seconds) + "s@" + g(j.AtSeconds) + "s")
 	}
 	if k.AgeingPPBPerDay != 0 {
 		b.WriteString(",ageing=" + g(k.AgeingPPBPerDay) + "ppb/day")

@@ -32,10 +32,10 @@ func TestParseSpec(t *testing.T) {
 		"monotonic_raw(timens=4026531834)":       {name: "monotonic_raw", timeNamespace: 4026531834},
 		"skewed(tsc)":                            {name: "skewed", base: &description{name: "tsc"}},
 		"skewed(manual(hz=5),start=0,origin=18)": {name: "skewed", base: &description{name: "manual", frequency: &Frequency{5, 0}}, hasStart: true, hasOrigin: true, skew: Skew{Origin: 18}},
-		"skewed(auto, seed=3, ppm=-31.5, walk=1e-9, sine=1ppm/3600s/0.25, step=2ppm@100s, step=-2ppm@200.5s, ageing=1ppb/day, limit=50ppm)": {
+		"skewed(auto, seed=3, ppm=-31.5, walk=1e-9, sine=1ppm/3600s/0.25, step=2ppm@100s, step=-2ppm@200.5s, jump=2.5s@7s, jump=1e-3s@8s, ageing=1ppb/day, limit=50ppm)": {
 			name: "skewed", base: &description{name: "auto"},
 			skew: Skew{Seed: 3, PPM: -31.5, WalkPerRootSecond: 1e-9, Sine: Sine{1, 3600, 0.25},
-				Steps: []FrequencyStep{{2, 100}, {-2, 200.5}}, AgeingPPBPerDay: 1, LimitPPM: 50},
+				Steps: []FrequencyStep{{2, 100}, {-2, 200.5}}, Jumps: []CounterJump{{2.5, 7}, {1e-3, 8}}, AgeingPPBPerDay: 1, LimitPPM: 50},
 		},
 	} {
 		got, err := parseSpec(text)
@@ -89,6 +89,8 @@ func TestParseSpecSaysWhatIsWrong(t *testing.T) {
 		"skewed(tsc,sine=1ppm/50s)":           "1ppm/3600s/0.25",
 		"skewed(tsc,step=1ppm)":               "2ppm@100s",
 		"skewed(tsc,step=1ppm@5)":             "does not end in s",
+		"skewed(tsc,jump=1s)":                 "2s@100s",
+		"skewed(tsc,jump=-1s@5s)":             "outside of",
 		"skewed(tsc,ageing=1)":                "ppb/day",
 		"skewed(tsc,seed=-1)":                 "whole number",
 		"skewed(tsc,seed=1,seed=1)":           "given twice",
@@ -135,7 +137,7 @@ func TestSkewTextIsExact(t *testing.T) {
 func FuzzParseSpec(f *testing.F) {
 	for _, text := range []string{
 		"auto", "tsc", "cntvct(hz=24000000)", "tsc(hz=2596120000.123,error_ppb=80)", "monotonic_raw(timens=4026531834)",
-		"skewed(tsc,seed=3,ppm=31.5,walk=1e-9,sine=1ppm/3600s/0.25,step=2ppm@100s,ageing=1ppb/day,limit=100ppm,start=1,origin=2)",
+		"skewed(tsc,seed=3,ppm=31.5,walk=1e-9,sine=1ppm/3600s/0.25,step=2ppm@100s,jump=3s@9s,ageing=1ppb/day,limit=100ppm,start=1,origin=2)",
 		"skewed(skewed(manual(hz=1),ppm=1),ppm=-1)", "skewed(tsc", "tsc(hz=0x1p3)", "((((", "a,b=c", "tsc(hz=-0)", "skewed(tsc,ppm=-0)",
 		"skewed(tsc,sine=0ppm/10s/1)", "skewed(tsc,step=0ppm@0s)",
 	} {
@@ -161,7 +163,7 @@ func FuzzParseSpec(f *testing.F) {
 		if d.name != nameSkewed {
 			return
 		}
-		// Any skew that is accepted makes a counter that is monotone.
+		// Any skew that is accepted makes a counter that is monotone, and goes at a believable rate between its jumps.
 		s, err := NewSkewed(NewManual(Frequency{Hertz: 1e6}), d.skew)
 		if err != nil {
 			t.Fatalf("%q is parsed but refused: %v", text, err)
@@ -173,7 +175,7 @@ func FuzzParseSpec(f *testing.F) {
 		last := s.At(s.skew.Start - 1e6)
 		for base := s.skew.Start; base != s.skew.Start+20e6; base += 1e6 {
 			now := s.At(base)
-			if now.Sub(last) < 0.9e6-1 || now.Sub(last) > 1.1e6+1 {
+			if now.Sub(last) < 0.9e6-1 || now.Sub(last) > 1.1e6+1 && d.skew.Jumps == nil {
 				t.Fatalf("%q makes %d of a million ticks", text, now.Sub(last))
 			}
 			// The spec completes a missing start and origin with zero here, as the parsed skew has it.

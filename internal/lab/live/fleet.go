@@ -246,7 +246,9 @@ func (f *fleet) equip(n *node) error {
 		return nil
 	}
 	var err error
-	if n.skewed, err = hw.NewSkewed(f.base, oscillator(f.seed, n.number, f.start, f.base.Frequency().Hertz)); err != nil {
+	skew := oscillator(f.seed, n.number, f.start, f.base.Frequency().Hertz)
+	skew.Jumps = f.plan.jumps(n.name, f.plan.formsBefore().Seconds())
+	if n.skewed, err = hw.NewSkewed(f.base, skew); err != nil {
 		return err
 	}
 	n.spec = n.skewed.Spec()

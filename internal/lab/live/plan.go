@@ -112,6 +112,8 @@ const (
 	scenarioDir     = "scenarios"
 	scenarioSuffix  = ".toml"
 	defaultMischief = "two-faced"
+	mostJump        = Length(time.Hour)
+	mostJumps       = 64
 )
 
 // Group reports whether the hosts are peers of each other.
@@ -150,8 +152,9 @@ func (p *Plan) liars() []int {
 	return all
 }
 
-// Holds reports whether the fault hypothesis holds: no more liars than the group bears. Drift is within its bound by construction.
-func (p *Plan) Holds() bool { return len(p.liars()) <= p.Faults() || !p.Group() }
+// Holds reports whether the fault hypothesis holds: no more liars, and hosts whose counters jump, than the group bears. Drift is within
+// its bound by construction but for the jumps.
+func (p *Plan) Holds() bool { return len(p.liars())+len(p.stepped()) <= p.Faults() || !p.Group() }
 
 // WithDefaults fills in what was left out.
 func (p Plan) WithDefaults() Plan {

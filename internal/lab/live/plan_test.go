@@ -101,9 +101,32 @@ func TestPlansThatCannotBe(t *testing.T) {
 		"mode=\"external\"\n" + fault("at = \"1s\"\ndo = \"restart\"\nhost=\"m1\""):                      "restart hosts only",
 		"mode=\"external\"\n" + fault("at = \"1s\"\ndo = \"lie\"\nhost=\"h1\""):                          "only a host of a group can lie",
 		"liars = 1\n" + fault("at = \"1s\"\ndo = \"lie\"\nhost=\"h4\""):                                  "lies from the beginning",
+		fault("at = \"1s\"\ndo = \"step\"\nhost=\"h1\""):                                                 "by how much",
+		fault("at = \"1s\"\ndo = \"step\"\nhost=\"h1\"\nby=\"2h\""):                                      "at most 1h",
+		fault("at = \"1s\"\ndo = \"kill\"\nhost=\"h1\"\nby=\"1s\""):                                      "belongs to a step",
+		"liars = 1\n" + fault("at = \"1s\"\ndo = \"step\"\nhost=\"h4\"\nby=\"1s\""):                      "nobody would see",
+		"mode=\"external\"\n" + fault("at = \"1s\"\ndo = \"step\"\nhost=\"m1\"\nby=\"1s\""):              "only a host's can jump",
 	} {
 		if _, err := plan(t, text); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q: %v, want %q", text, err, part)
+		}
+	}
+}
+
+// TestHostsWhoseCountersJump: they count as faulty, like liars.
+func TestHostsWhoseCountersJump(t *testing.T) {
+	step := func(host string) string {
+		return "[[fault]]\nat=\"1s\"\ndo=\"step\"\nby=\"2s\"\nhost=\"" + host + "\"\n"
+	}
+	for text, holds := range map[string]bool{
+		"hosts = 4\n" + step("h1") + step("h1"):                      true,
+		"hosts = 4\n" + step("h1") + step("h2"):                      false,
+		"hosts = 4\nliars = 1\n" + step("h1"):                        false,
+		"mode = \"external\"\nhosts = 2\n" + step("h1") + step("h2"): true,
+	} {
+		p, err := plan(t, text)
+		if err != nil || p.Holds() != holds {
+			t.Errorf("%q: holds %t, %v", text, !holds, err)
 		}
 	}
 }

@@ -83,6 +83,35 @@ func runBench(t *testing.T, temporary, clockbench string, args ...string) *testk
 	return testkit.StartProcess(t, c)
 }
 
+// TestCounterJumps: a host whose counter jumps is not held to what it said before; it finds out, and has a true clock again.
+func TestCounterJumps(t *testing.T) {
+	t.Parallel()
+	temporary := shortTemp(t)
+	scenario, out := filepath.Join(temporary, "jumps.toml"), filepath.Join(temporary, "out")
+	text := "mode = \"external\"\nhosts = 2\nfor = \"12s\"\n[[fault]]\nat = \"1s\"\ndo = \"step\"\nhost = \"h2\"\nby = \"2s\"\n" +
+		"[[fault]]\nat = \"6s\"\ndo = \"step\"\nhost = \"h2\"\nby = \"50ms\"\n"
+	if err := os.WriteFile(scenario, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := runBench(t, temporary, build(t), "live", scenario, "--network", "loopback", "--out", out, "--json")
+	select {
+	case <-p.Done():
+	case <-time.After(patience):
+		t.Fatalf("it does not end:\n%s", p.Output())
+	}
+	r, err := result.Read(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := strings.Join(r.Notes, "\n")
+	if n := strings.Count(notes, "h2 claimed again"); n != 2 || *r.Checks.Wrong != 0 || *r.Checks.Checked == 0 || !r.Complete {
+		t.Errorf("%d jumps were got over, %d of %d claims wrong:\n%s", n, *r.Checks.Wrong, *r.Checks.Checked, notes)
+	}
+	if strings.Contains(notes, "h1 claimed again") {
+		t.Errorf("the other host was moved:\n%s", notes)
+	}
+}
+
 // TestNothingIsLeft: after Ctrl-C the measurement is kept and nothing runs or lies about; after kill -9 nothing runs, and the next
 // run removes the files. On loopback and in namespaces.
 func TestNothingIsLeft(t *testing.T) {

@@ -103,8 +103,24 @@ func (x *experiment) notes() []string {
 	if !w.hasTruth {
 		all = append(all, "Nobody keeps true time here: time errors are distances from the middle of the correct clocks.")
 	}
+	all = append(all, w.jumpNotes()...)
 	if !p.Holds() {
-		all = append(all, fmt.Sprintf("The fault hypothesis does not hold: %d liars, and %d hosts bear %d. Claims may be wrong.", len(p.liars()), p.Hosts, p.Faults()))
+		all = append(all, fmt.Sprintf("The fault hypothesis does not hold: %d liars or hosts whose counters jump, and %d hosts bear %d. Claims may be wrong.", len(p.liars())+len(p.stepped()), p.Hosts, p.Faults()))
+	}
+	return all
+}
+
+// jumpNotes tell what became of the hosts whose counters jumped.
+func (w *watch) jumpNotes() []string {
+	var all []string
+	for _, c := range w.correct {
+		j := &c.jumped
+		for _, n := range j.notes {
+			all = append(all, n+".")
+		}
+		if j.believed && !j.unsound {
+			all = append(all, fmt.Sprintf("%s did not notice until the end that its counter had jumped; it was not held to what it claimed meanwhile.", c.name))
+		}
 	}
 	return all
 }

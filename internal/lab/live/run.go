@@ -232,14 +232,27 @@ func (x *experiment) form(ctx context.Context) error {
 		switch {
 		case ready && math.IsInf(settled, 1):
 			settled = passed + settleRounds*max(x.plan.Period.Seconds(), x.plan.Poll.Seconds())
-		case ready && passed >= settled:
+		case ready && passed >= settled && !x.early():
 			x.forms = passed
 			return x.watch.begin()
+		case len(x.plan.stepped()) > 0 && !x.early():
+			return fmt.Errorf("the clocks were not synchronised %v after the start, from which on the script counts: %s", x.plan.formsBefore(), x.waiting())
 		case passed > formWithin.Seconds():
 			return fmt.Errorf("the clocks were not synchronised within %v: %s", formWithin, x.waiting())
 		}
 		x.show(0)
 	}
+}
+
+// formsBefore is for how long after the start a group may form, if the script has steps: counters jump at times that are in their
+// specifications, so the measurement must begin at one.
+func (p *Plan) formsBefore() time.Duration {
+	return 8*time.Second + time.Duration(p.Hosts+p.Masters)*time.Second + time.Duration(settleRounds)*time.Duration(max(p.Period, p.Poll))
+}
+
+// early reports whether the measurement must wait for the time that the steps of the script count from.
+func (x *experiment) early() bool {
+	return len(x.plan.stepped()) > 0 && float64(x.base.Read().Sub(x.fleet.start)) < x.plan.formsBefore().Seconds()*x.watch.hertz
 }
 
 // waiting names the clocks that are not synchronised.
@@ -276,6 +289,9 @@ func (x *experiment) play(ctx context.Context) (complete bool, err error) {
 // playScript carries out the script. A step that takes its time delays no sample, and the next step at most.
 func (x *experiment) playScript(ctx context.Context) {
 	for _, s := range x.plan.steps() {
+		if s.Do == DoStep {
+			continue // the counter does it by itself
+		}
 		timer := time.NewTimer(time.Duration((s.At.Seconds() - x.watch.seconds(x.base.Read())) * 1e9))
 		select {
 		case <-ctx.Done():

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/delay"
 	"github.com/clockd/clockd/internal/lab/network"
 )
@@ -23,6 +24,7 @@ const (
 	DoHeal      = "heal"      // and is whole again
 	DoLie       = "lie"       // a host that was honest lies from now on
 	DoLink      = "link"      // a link gets slower, or loses packets
+	DoStep      = "step"      // a host's counter jumps forward, and its clock with it, and nothing tells it
 )
 
 // Fault is one line of a script: what happens when.
@@ -31,10 +33,12 @@ type Fault struct {
 	At  Length `toml:"at"`
 	For Length `toml:"for,omitempty"`
 	Do  string `toml:"do"`
-	// Host is whom it happens to: kill, stop, restart, pause, resume, lie.
+	// Host is whom it happens to: kill, stop, restart, pause, resume, lie, step.
 	Host string `toml:"host,omitempty"`
 	// WallClock is by how much the wall clock is wrong that a restarted host begins with.
 	WallClock Length `toml:"wall_clock,omitempty"`
+	// By is by how much a counter jumps.
+	By Length `toml:"by,omitempty"`
 	// Groups are the parts of a partition; nodes in none form one more.
 	Groups [][]string `toml:"groups,omitempty"`
 	// From and To are the ends of a link, one direction of it; either may be left out for all nodes. Added is a further delay,
@@ -69,6 +73,8 @@ func (f *Fault) String() string {
 			what = append(what, fmt.Sprintf("loss %g %%", 100**f.Loss))
 		}
 		return fmt.Sprintf("link from %s to %s: %s", cmp.Or(f.From, "all"), cmp.Or(f.To, "all"), strings.Join(what, ", "))
+	case DoStep:
+		return fmt.Sprintf("the counter of %s jumps by %v", f.Host, time.Duration(f.By))
 	case DoRestart:
 		if f.WallClock != 0 {
 			return fmt.Sprintf("restart %s, its wall clock off by %v", f.Host, time.Duration(f.WallClock))
@@ -137,6 +143,11 @@ func (p *Plan) checkFaults() (errs []error) {
 	if errs != nil {
 		return errs
 	}
+	for _, name := range p.stepped() {
+		if n := len(p.jumps(name, 0)); n > mostJumps {
+			errs = append(errs, fmt.Errorf("the counter of %s jumps %d times; at most %d are allowed", name, n, mostJumps))
+		}
+	}
 	states := map[string]state{}
 	for _, f := range p.steps() {
 		if err := play(states, &f); err != nil {
@@ -182,9 +193,9 @@ func (p *Plan) checkFault(f *Fault, nodes []string) (errs []error) {
 		}
 	}
 	bad(f.At < 0 || f.At >= p.For, "it must happen from 0s to before the end at %v", time.Duration(p.For))
-	hasHost := slices.Contains([]string{DoKill, DoStop, DoRestart, DoPause, DoResume, DoLie}, f.Do)
+	hasHost := slices.Contains([]string{DoKill, DoStop, DoRestart, DoPause, DoResume, DoLie, DoStep}, f.Do)
 	bad(!hasHost && !slices.Contains([]string{DoPartition, DoHeal, DoLink}, f.Do), "nobody knows how to do that; there are %s", strings.Join(
-		[]string{DoKill, DoStop, DoRestart, DoPause, DoResume, DoPartition, DoHeal, DoLie, DoLink}, ", "))
+		[]string{DoKill, DoStop, DoRestart, DoPause, DoResume, DoPartition, DoHeal, DoLie, DoStep, DoLink}, ", "))
 	bad(hasHost && !slices.Contains(nodes, f.Host), "there is no host %.40q; there are %s", f.Host, strings.Join(nodes, ", "))
 	bad(!hasHost && f.Host != "", "it does not happen to a host: leave out host")
 	bad(f.Do == DoRestart && strings.HasPrefix(f.Host, "m"), "a master that starts again begins at another time than true time, which is its clock: restart hosts only")
@@ -192,6 +203,10 @@ func (p *Plan) checkFault(f *Fault, nodes []string) (errs []error) {
 	bad(f.Do == DoLie && slices.Contains(nodes[len(nodes)-min(p.Liars, len(nodes)):], f.Host), "%s lies from the beginning", f.Host)
 	bad(f.Do != DoRestart && f.WallClock != 0, "only a host that restarts looks at its wall clock: leave out wall_clock")
 	bad(max(f.WallClock, -f.WallClock) > Length(time.Hour), "a wall clock that is off by %v: at most 1h", time.Duration(f.WallClock))
+	bad(f.Do == DoStep && strings.HasPrefix(f.Host, "m"), "a master's clock is true time: only a host's can jump")
+	bad(f.Do == DoStep && slices.Contains(p.liars(), slices.Index(nodes, f.Host)), "%s lies: nobody would see its clock jump", f.Host)
+	bad(f.Do == DoStep && (f.By <= 0 || f.By > mostJump), "by says by how much the counter jumps: more than 0s, at most %v", time.Duration(mostJump))
+	bad(f.Do != DoStep && f.By != 0, "by belongs to a step")
 	bad(f.For < 0 || f.For > 0 && !slices.Contains([]string{DoPause, DoPartition, DoLink}, f.Do), "only a pause, a partition and a link are undone by themselves, after a positive time")
 	bad(f.For > 0 && f.At+f.For >= p.For, "it must be undone before the end at %v, or without for", time.Duration(p.For))
 	bad(f.Do != DoPartition && len(f.Groups) > 0, "groups belong to a partition")
@@ -267,6 +282,28 @@ func DefaultScript(p *Plan) []Fault {
 		{At: at(0.55), Do: DoRestart, Host: victim},
 		{At: at(0.7), For: at(0.15), Do: DoLink, From: slow, Added: Length(20 * time.Millisecond)},
 	}
+}
+
+// jumps are what the script makes of a host's counter, whose history begins so many seconds before the measurement.
+func (p *Plan) jumps(host string, before float64) []hw.CounterJump {
+	var all []hw.CounterJump
+	for i := range p.Fault {
+		if f := &p.Fault[i]; f.Do == DoStep && f.Host == host {
+			all = append(all, hw.CounterJump{Seconds: f.By.Seconds(), AtSeconds: before + f.At.Seconds()})
+		}
+	}
+	return all
+}
+
+// stepped are the hosts whose counters jump.
+func (p *Plan) stepped() []string {
+	var all []string
+	for _, name := range p.Nodes() {
+		if len(p.jumps(name, 0)) > 0 {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 func clip(s string) string { return fmt.Sprintf("%.40s", s) }

@@ -1,9 +1,11 @@
 package live
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/clockd/clockd/hw"
@@ -47,6 +49,19 @@ type clock struct {
 	worst, claimed, part float64
 	sound, samples       uint64
 	checked, wrong       uint64
+	jumped               jumped
+}
+
+// jumped is what became of the jumps of a host's counter.
+type jumped struct {
+	// ahead are the true counter's readings at which it still has to jump.
+	ahead []hw.Ticks
+	// since is when it jumped last; believed that its clock claims something, in the epoch of then, that nobody must believe.
+	since    hw.Ticks
+	epoch    virtualclock.Epoch
+	unsound  bool // it has noticed
+	believed bool
+	notes    []string
 }
 
 // watch measures.
@@ -104,6 +119,10 @@ func newWatch(f *fleet, pages []observer.Page, dir *result.Directory) (*watch, e
 		if !n.lies {
 			c.index = len(w.correct)
 			w.correct = append(w.correct, c)
+			if n.skewed != nil {
+				c.jumped.ahead = n.skewed.JumpsAt()
+				slices.SortFunc(c.jumped.ahead, func(a, b hw.Ticks) int { return cmp.Compare(a.Sub(b), 0) })
+			}
 		}
 		var err error
 		if c.stability, err = metrics.NewStability(gridSeconds, 0); err != nil {
@@ -230,9 +249,12 @@ func (w *watch) clockOf(node int) *clock {
 
 // check holds every claim of a correct host against what is so, with no tolerance.
 func (w *watch) check(s *observer.Sample, truth virtualclock.Time) {
+	for _, c := range w.correct {
+		w.followJumps(c, &s.Looks[c.number], s.At)
+	}
 	for i, a := range w.correct {
 		l := &s.Looks[a.number]
-		if !l.Sound() {
+		if !a.claims(l) {
 			continue
 		}
 		if l.Kind == virtualclock.External {
@@ -240,10 +262,41 @@ func (w *watch) check(s *observer.Sample, truth virtualclock.Time) {
 			continue
 		}
 		for _, b := range w.correct[:i] {
+			if !b.claims(&s.Looks[b.number]) {
+				continue
+			}
 			if s.Changing < 0 || s.Changing == a.number || s.Changing == b.number {
 				w.checkPair(s, a, b)
 			}
 		}
+	}
+}
+
+// claims reports whether a host claims something that it is held to: not from a jump of its counter on until it has begun anew.
+func (c *clock) claims(l *observer.Look) bool { return l.Sound() && !c.jumped.believed }
+
+// followJumps keeps account of the jumps of a host's counter: what it said before of the time after is not its fault.
+func (w *watch) followJumps(c *clock, l *observer.Look, at hw.Ticks) {
+	j := &c.jumped
+	for len(j.ahead) > 0 && !at.Before(j.ahead[0]) {
+		j.since, j.ahead, j.believed, j.unsound, j.epoch = j.ahead[0], j.ahead[1:], true, false, c.last.Epoch
+		if l.Known {
+			j.epoch = l.Epoch
+		}
+		w.event(result.Event{At: result.Of(w.seconds(j.since)), Clock: c.name, Kind: result.EventFault, Text: "the counter of " + c.name + " jumps"})
+	}
+	if !j.believed || !l.Known {
+		return
+	}
+	passed := float64(at.Sub(j.since)) / w.hertz
+	if !j.unsound && (!l.Sound() || l.Epoch != j.epoch) {
+		j.unsound = true
+		j.notes = append(j.notes, fmt.Sprintf("%s said %.3f s after its counter jumped that its clock is not to be trusted", c.name, passed))
+	}
+	if l.Sound() && l.Epoch != j.epoch {
+		j.believed = false
+		j.notes = append(j.notes, fmt.Sprintf("%s claimed again %.3f s after its counter jumped", c.name, passed))
+		w.event(result.Event{At: result.Of(w.seconds(at)), Clock: c.name, Kind: result.EventRepair, Text: c.name + " has a clock again"})
 	}
 }
 
@@ -303,7 +356,7 @@ func (w *watch) violate(s *observer.Sample, c *clock, l *observer.Look, outside,
 func (w *watch) measure(s *observer.Sample, at virtualclock.Time) {
 	for _, c := range w.correct {
 		l := &s.Looks[c.number]
-		if !l.Known || l.Status != virtualclock.Synchronised {
+		if !l.Known || l.Status != virtualclock.Synchronised || c.jumped.believed {
 			w.fail(w.shown.End(c.index, at))
 			w.fail(w.targets.End(c.index, at))
 			continue
@@ -352,7 +405,7 @@ func (w *watch) spread(s *observer.Sample) (spread, worst float64, claims [2]flo
 	worst = math.NaN()
 	for _, c := range w.correct {
 		l := &s.Looks[c.number]
-		if !l.Sound() || l.Status != virtualclock.Synchronised {
+		if !c.claims(l) || l.Status != virtualclock.Synchronised {
 			continue
 		}
 		x := l.Time.Seconds(truth)
@@ -381,7 +434,7 @@ func (w *watch) roundMade(s *observer.Sample, at virtualclock.Time) {
 	}
 	l := &s.Looks[c.number]
 	// A publication that only tells the same line anew, or a wider interval, is no round.
-	if !l.Sound() || c.before.Sound() && c.before.Epoch == l.Epoch && c.before.Steady.Period == l.Steady.Period && math.Abs(l.Target.Seconds(c.before.Target)) < 1e-9 {
+	if !c.claims(l) || c.before.Sound() && c.before.Epoch == l.Epoch && c.before.Steady.Period == l.Steady.Period && math.Abs(l.Target.Seconds(c.before.Target)) < 1e-9 {
 		return
 	}
 	c.retargeted = s.At
@@ -389,7 +442,7 @@ func (w *watch) roundMade(s *observer.Sample, at virtualclock.Time) {
 	first, last, n := math.Inf(1), math.Inf(-1), 0
 	for _, x := range w.correct {
 		y := &s.Looks[x.number]
-		if !y.Sound() || y.Status != virtualclock.Synchronised {
+		if !x.claims(y) || y.Status != virtualclock.Synchronised {
 			continue
 		}
 		if s.At.Sub(x.retargeted) > half || x.retargeted == 0 {
@@ -422,7 +475,7 @@ func (w *watch) roundMade(s *observer.Sample, at virtualclock.Time) {
 func (w *watch) middle(s *observer.Sample, truth virtualclock.Time) float64 {
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, c := range w.correct {
-		if l := &s.Looks[c.number]; l.Sound() {
+		if l := &s.Looks[c.number]; c.claims(l) {
 			x := l.Time.Seconds(truth)
 			low, high = min(low, x), max(high, x)
 		}
@@ -445,12 +498,14 @@ func (w *watch) write(s *observer.Sample, truth virtualclock.Time) {
 			phase = l.Time.Seconds(truth)
 			x, low, high = phase-zero, l.Interval.Earliest.Seconds(truth)-zero, l.Interval.Latest.Seconds(truth)-zero
 			bound = l.FarEdge()
+		}
+		if c.claims(l) {
 			c.sound++
 			c.errors.Add(math.Abs(x))
 			c.worst, c.claimed = larger(c.worst, math.Abs(x)), max(c.claimed, bound)
 			c.part = larger(c.part, math.Abs(x)/bound)
 		}
-		if c.index >= 0 && l.Known && l.Status == virtualclock.Synchronised {
+		if c.index >= 0 && l.Known && !c.jumped.believed && l.Status == virtualclock.Synchronised {
 			c.stability.Add(phase)
 		} else {
 			c.stability.Add(math.NaN())
@@ -512,7 +567,7 @@ func (w *watch) remember(s *observer.Sample, truth virtualclock.Time) {
 
 // continuous complains of a clock that went back, or jumped, within an epoch.
 func (w *watch) continuous(s *observer.Sample, c *clock, l *observer.Look) {
-	if !l.Sound() || !c.last.Sound() || l.Epoch != c.last.Epoch {
+	if !c.claims(l) || !c.last.Sound() || l.Epoch != c.last.Epoch {
 		return
 	}
 	passed, moved := float64(s.At.Sub(c.lastAt))/w.hertz, l.Time.Seconds(c.last.Time)
