@@ -149,6 +149,16 @@ const (
 	EncodingMalformed
 	EncodingTooLong
 
+	// Points that an exporter did not deliver.
+	ExportBehind
+	ExportBuffer
+	ExportSpool
+	ExportRefused
+	ExportTooLarge
+	ExportMalformed
+	ExportCorrupt
+	ExportEnded
+
 	// Count is the number of codes: the length of an array that counts them.
 	Count
 )
@@ -268,6 +278,15 @@ var table = [Count]entry{
 	PromiseBroken:     {"promise_broken", "the sender had promised to send nothing as early as this any more"},
 	EncodingMalformed: {"encoding_malformed", "the bytes are not an encoding of that"},
 	EncodingTooLong:   {"encoding_too_long", "the encoding is of more than the caller allows"},
+
+	ExportBehind:    {"export_behind", "points came faster than they could be written down: the queue was full"},
+	ExportBuffer:    {"export_buffer", "the data base was away for longer than the memory buffer lasts: the oldest points were dropped"},
+	ExportSpool:     {"export_spool", "the data base was away for longer than the spool on disk lasts: the oldest points were dropped"},
+	ExportRefused:   {"export_refused", "the data base refuses the point, and would refuse it again"},
+	ExportTooLarge:  {"export_too_large", "the data base does not take even one such point: its limit is too small"},
+	ExportMalformed: {"export_malformed", "the point cannot be written as a line: it has no field, or a name that cannot be"},
+	ExportCorrupt:   {"export_corrupt", "the spool on disk was damaged, or was being written when the host died"},
+	ExportEnded:     {"export_ended", "the program ended before the data base took the point"},
 
 	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
 	RequestUnauthenticated: {"request_unauthenticated", "the request has no MAC, and its sender must have one"},
