@@ -74,6 +74,9 @@ func (a *app) showStatus(s *control.Status) {
 	row("counter", "%s, drift bound %g ppm", s.Counter.Spec, s.Counter.DriftBoundPPM)
 	row("page", "%s", s.Page)
 	row("daemon", "clockd %s, process %d, up %s, configuration %s", s.Version, s.PID, showSeconds(s.UptimeS), firstOf(s.Config.Path, "built in (public servers)"))
+	if s.Influx != nil {
+		row("InfluxDB", "%s", influxLine(s.Influx))
+	}
 	if s.EventLog != nil {
 		row("event log", "%s, %d bytes %s", s.EventLog.Path, s.EventLog.Bytes, s.EventLog.Ended)
 	}
@@ -81,6 +84,22 @@ func (a *app) showStatus(s *control.Status) {
 	for _, t := range s.Trouble {
 		a.print("%s %s\n", a.paint(yellow, "!"), t)
 	}
+}
+
+// influxLine says what became of the points, and what waits.
+func influxLine(x *control.Influx) string {
+	dropped := uint64(0)
+	for _, n := range x.Dropped {
+		dropped += n
+	}
+	line := fmt.Sprintf("%s, %s; %d points written", x.URL, x.Bucket, x.Written)
+	if n := x.BufferedPoints + x.SpooledPoints; n > 0 {
+		line += fmt.Sprintf(", %d waiting", n)
+	}
+	if dropped > 0 {
+		line += fmt.Sprintf(", %d dropped", dropped)
+	}
+	return line
 }
 
 func sourceLine(s *control.Status) string {

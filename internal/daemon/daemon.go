@@ -45,7 +45,9 @@ type daemon struct {
 	sealed  []byte
 	control *control.Listener
 	web     *web.Server
-	// retired are the servers that a reload has replaced and that still say goodbye.
+	// influx is nil where nothing is sent to InfluxDB.
+	influx *exporter
+	// retired are the servers and writers that a reload has replaced and that still say goodbye.
 	retired   sync.WaitGroup
 	questions chan command
 	recorder  *eventlog.Writer
@@ -60,6 +62,9 @@ type daemon struct {
 	timer     *time.Timer
 	wakeAt    hw.Ticks
 	published node.Publication
+	// beganTime is what the host's wall clock read at beganAt.
+	beganAt   hw.Ticks
+	beganTime virtualclock.Time
 
 	reloads                                                        uint64
 	reloadError, stateError, controlError, counterError            string
@@ -123,6 +128,7 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	if err := d.openServer(); err != nil {
 		return d, err
 	}
+	d.openInflux()
 	if err := d.openNode(); err != nil {
 		return d, err
 	}
@@ -151,6 +157,9 @@ func (d *daemon) close() {
 		if err := d.page.Close(); err != nil {
 			d.log.Warn("the page was not closed well", "error", err)
 		}
+	}
+	if d.influx != nil {
+		d.influx.writer.Close()
 	}
 	if d.node != nil {
 		d.saveState(true)
@@ -334,6 +343,7 @@ func (d *daemon) fillNodeConfig() {
 	n.MaxFalse = int(c.Selection.MaxFalse)
 	n.Sources = d.roster.nodeSources()
 	d.fillGroup(n)
+	n.Measure = c.Influx != nil && c.Influx.Exchanges
 	n.Local = nil
 	if c.Local != nil {
 		n.Local = &node.LocalConfig{Stratum: uint8(c.Local.Stratum), Bound: c.Local.Bound.Seconds()}
@@ -380,6 +390,7 @@ func (d *daemon) begin() error {
 	if d.options.Realtime != nil {
 		realtime = d.options.Realtime(now)
 	}
+	d.beganAt, d.beganTime = now, realtime
 	d.handleAt(now, node.Event{Kind: node.EventStart, Realtime: realtime})
 	return nil
 }

@@ -100,6 +100,7 @@ func (d *daemon) handleAt(now hw.Ticks, e node.Event) {
 		for j := range actions {
 			d.perform(&actions[j])
 		}
+		d.sendNews(d.event.Now)
 		if d.recorder != nil {
 			d.recorder.Event(&d.event)
 			for j := range actions {
@@ -123,12 +124,15 @@ func (d *daemon) perform(a *node.Action) {
 		if d.server != nil {
 			d.server.AnswerPeers(d.peers.stamper)
 		}
+	case node.ActionMeasured:
+		d.sendExchange(a.Measurement)
 	case node.ActionReport:
 		name := ""
 		if s := d.slot(a.Report.Source); s != nil {
 			name = s.name
 		}
 		d.reporter.Report(&a.Report, name)
+		d.noteNews(&a.Report, name)
 		if a.Report.Reason == reason.ConfigRefused {
 			d.reloadError = a.Report.Reason.Explain()
 		}

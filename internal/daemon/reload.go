@@ -85,6 +85,9 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 			d.log.Error("not serving", "error", err)
 		}
 	}
+	if !reflect.DeepEqual(before.Influx, next.Influx) {
+		d.openInflux()
+	}
 	d.openWeb() // always: certificates and tokens are renewed in their files
 	d.configureNode()
 	d.log.Info("the configuration was reloaded", "path", d.options.ConfigPath)

@@ -82,6 +82,9 @@ func (d *daemon) status(s *node.Snapshot) *control.Status {
 	if d.server != nil {
 		out.Server = d.server.status()
 	}
+	if d.influx != nil {
+		out.Influx = d.influx.writer.Status()
+	}
 	if d.recorder != nil {
 		bytes, ended := d.recorder.Status()
 		out.EventLog = &control.EventLog{Path: d.config.Log.Events, Bytes: bytes, Ended: ended}
@@ -122,6 +125,9 @@ func (d *daemon) trouble() []string {
 	add("the control socket: ", d.controlError)
 	if d.web != nil {
 		add("HTTP: ", d.web.Trouble())
+	}
+	if d.influx != nil {
+		add("InfluxDB: ", d.influx.writer.Status().Trouble)
 	}
 	if d.recorder != nil {
 		if _, ended := d.recorder.Status(); ended != "" {

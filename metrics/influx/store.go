@@ -34,7 +34,7 @@ type store struct {
 }
 
 // spoolAgain is how long after a failure the spool is opened again.
-const spoolAgain = 5 * time.Second
+const spoolAgain = 1 * time.Second
 
 func newStore(o *Options, s *stats) *store {
 	return &store{stats: s, limit: o.Buffer, dir: o.Spool, spoolLimit: o.SpoolLimit, more: make(chan struct{}, 1)}

@@ -117,6 +117,8 @@ type Status struct {
 	Server   *Server   `json:"server"`
 	Config   Config    `json:"config"`
 	EventLog *EventLog `json:"event_log"`
+	// Influx is null when nothing is sent to InfluxDB.
+	Influx *Influx `json:"influx"`
 	// Trouble are things that are wrong with the daemon itself, for people.
 	Trouble []string `json:"trouble"`
 	// Reports counts what the node reported, by reason.
