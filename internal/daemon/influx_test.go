@@ -106,13 +106,13 @@ func compare(t *testing.T, log []node.Measurement, rows []map[string]any) {
 		if m.OffsetKnown {
 			offsets++
 		}
-		want[fmt.Sprint(m.Time.UnixNano(), m.Kind, m.Reason, m.Status)]++
+		want[fmt.Sprintln(m.Time.UnixNano(), m.Kind, m.Reason.String(), m.Status)]++
 	}
 	for _, row := range rows {
 		if row["offset_s"] != nil {
 			offsets--
 		}
-		key := fmt.Sprint(row["time"], row["kind"], row["reason"], row["status"])
+		key := fmt.Sprintln(row["time"], row["kind"], row["reason"], row["status"])
 		if want[key]--; want[key] < 0 {
 			t.Errorf("the point %s is there and should not be", key)
 		}

@@ -2,11 +2,13 @@ package influx
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,36 +32,42 @@ func testExchange(n int) *Exchange {
 // quick are pauses for a test.
 var quick = [2]time.Duration{20 * time.Millisecond, 200 * time.Millisecond}
 
-func target(i *testkit.Influxd) Target { return Target{URL: i.URL(), Bucket: testkit.InfluxdDatabase} }
-
 // wait waits until a writer has written so many points.
 func wait(t *testing.T, w *Writer, points int) {
 	t.Helper()
 	testkit.WaitFor(t, time.Minute, fmt.Sprintf("%d points to be written", points), func() bool { return w.Status().Written >= uint64(points) })
 }
 
-// Numbers, texts, truths and nanoseconds come back from a real server as they were, and what is not known is not there.
-func TestPointsComeBackFromInfluxDB(t *testing.T) {
+// One real server for all, since each start of it takes seconds: points come back, an outage loses nothing, refusals have reasons.
+func TestInfluxDB(t *testing.T) {
 	testkit.NoLeaks(t)
-	i := testkit.StartInfluxd(t, testkit.InfluxdOptions{User: "u", Password: "p"})
-	token := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(token, []byte("u:wrong\n"), 0o600); err != nil {
+	i := testkit.StartInfluxd(t, testkit.InfluxdOptions{User: "u", Password: "p", MaxBody: 20_000})
+	to := Target{URL: i.URL(), Bucket: testkit.InfluxdDatabase, TokenFile: filepath.Join(t.TempDir(), "token")}
+	t.Run("points come back", func(t *testing.T) { pointsComeBack(t, i, to) })
+	t.Run("outage", func(t *testing.T) { outage(t, i, to) })
+	t.Run("refusals", func(t *testing.T) { refusals(t, i, to) })
+}
+
+func writeToken(t *testing.T, to Target, token string) {
+	t.Helper()
+	if err := os.WriteFile(to.TokenFile, []byte(token), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	to := target(i)
-	to.TokenFile = token
-	w := New(Options{Target: to, Host: `a host, with "all" = \`, Flush: 10 * time.Millisecond})
+}
+
+// Numbers, texts and nanoseconds come back as they were, and what is not known is not there. A password that was wrong is read again.
+func pointsComeBack(t *testing.T, i *testkit.Influxd, to Target) {
+	writeToken(t, to, "u:wrong\n")
+	w := New(Options{Target: to, Host: `a host, with "all" = \`, Flush: 10 * time.Millisecond, pauses: quick})
 	defer w.Close()
 	x := testExchange(7)
 	x.Party, x.Delay, x.HalfWidth, x.T2 = "näme, with = signs \n", math.NaN(), math.Inf(1), 0
 	w.Exchange(x)
 	testkit.WaitFor(t, time.Minute, "the wrong password to be told", func() bool { return w.Status().Retries > 0 })
-	if s := w.Status(); s.Written != 0 || len(s.Dropped) != 0 || s.BufferedPoints != 1 {
+	if s := w.Status(); s.Written != 0 || len(s.Dropped) != 0 || s.BufferedPoints != 1 || !strings.Contains(s.LastError, "401") {
 		t.Errorf("%+v", s)
 	}
-	if err := os.WriteFile(token, []byte("u:p\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeToken(t, to, "u:p\n")
 	wait(t, w, 1)
 	r := i.Query(`SELECT * FROM clockd_exchange`)
 	if len(r) != 1 || len(r[0].Rows) != 1 {
@@ -82,116 +90,132 @@ func TestPointsComeBackFromInfluxDB(t *testing.T) {
 	}
 }
 
-// The server goes away, points come meanwhile, the writer's program ends and another goes on: all points are there, once.
-func TestNothingIsLostOverAnOutage(t *testing.T) {
-	testkit.NoLeaks(t)
-	i := testkit.StartInfluxd(t, testkit.InfluxdOptions{})
-	for _, spooled := range []bool{false, true} {
-		t.Run(fmt.Sprintf("spool %t", spooled), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(testkit.Seed(t), 1))
-			o := Options{Target: target(i), Host: fmt.Sprint(spooled), Flush: 10 * time.Millisecond, Batch: 100, pauses: quick, Jitter: rng.Float64}
-			if spooled {
-				o.Spool = filepath.Join(t.TempDir(), "spool")
+// The server goes away, points come meanwhile, one writer's program ends and another goes on, one keeps all in memory: all points are
+// there, once.
+func outage(t *testing.T, i *testkit.Influxd, to Target) {
+	rng := rand.New(rand.NewPCG(testkit.Seed(t), 1))
+	jitter := []float64{rng.Float64(), rng.Float64()}
+	options := func(host, spool string) Options {
+		return Options{Target: to, Host: host, Flush: 10 * time.Millisecond, Batch: 30, pauses: quick, Spool: spool, Jitter: func() float64 { return jitter[len(spool)%2] }}
+	}
+	kept, spooled := options("memory", ""), options("disk", filepath.Join(t.TempDir(), "spool"))
+	a, b := New(kept), New(spooled)
+	n := 0
+	more := func(count int) {
+		for range count {
+			a.Exchange(testExchange(n))
+			b.Exchange(testExchange(n))
+			if n++; n%200 == 0 {
+				time.Sleep(20 * time.Millisecond)
 			}
-			w := New(o)
-			n := 0
-			more := func(count int) {
-				for range count {
-					w.Exchange(testExchange(n))
-					if n++; n%500 == 0 {
-						time.Sleep(20 * time.Millisecond)
-					}
-				}
-			}
-			more(1000)
-			wait(t, w, 1000)
-			i.Kill()
-			more(3000)
-			testkit.WaitFor(t, time.Minute, "the outage to be told", func() bool { return w.Status().Trouble != "" })
-			if spooled {
-				w.Close()
-				if s := w.Status(); s.SpooledPoints != 3000 || len(s.Dropped) != 0 {
-					t.Fatalf("%+v", s)
-				}
-				w = New(o)
-				more(1000)
-			}
-			i.Start()
-			testkit.WaitFor(t, 2*time.Minute, "all to be written", func() bool {
-				s := w.Status()
-				return s.BufferedPoints+s.SpooledPoints == 0 && i.Count(MeasurementExchange, "status") >= 0 && countHost(t, i, o.Host) >= int64(n)
-			})
-			w.Close()
-			if s := w.Status(); len(s.Dropped) != 0 || s.Trouble != "" {
-				t.Errorf("%+v", s)
-			}
-			want := map[string]bool{}
-			for k := range n {
-				want[fmt.Sprint(testExchange(k).At.UnixNano)] = true
-			}
-			rows := i.Query(fmt.Sprintf("SELECT status FROM clockd_exchange WHERE host = '%t'", spooled))[0].Rows
-			for _, row := range rows {
-				delete(want, row["time"].(json.Number).String())
-			}
-			if len(rows) != n || len(want) != 0 {
-				t.Errorf("%d points were taken, %d are there, %d are missing", n, len(rows), len(want))
-			}
-		})
+		}
+	}
+	more(1000)
+	wait(t, a, 1000)
+	wait(t, b, 1000)
+	i.Kill()
+	more(2000)
+	testkit.WaitFor(t, time.Minute, "the outage to be told", func() bool { return a.Status().Trouble != "" && b.Status().Trouble != "" })
+	b.Close()
+	if s := b.Status(); s.SpooledPoints != 2000 || len(s.Dropped) != 0 {
+		t.Fatalf("%+v", s)
+	}
+	b = New(spooled)
+	more(1000)
+	i.Start()
+	wait(t, a, n)
+	wait(t, b, 3000)
+	a.Close()
+	b.Close()
+	for _, w := range []*Writer{a, b} {
+		if s := w.Status(); len(s.Dropped) != 0 || s.Trouble != "" || s.BufferedPoints+s.SpooledPoints+s.SpooledBytes != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	for _, host := range []string{"memory", "disk"} {
+		want := map[string]bool{}
+		for k := range n {
+			want[fmt.Sprint(testExchange(k).At.UnixNano)] = true
+		}
+		rows := i.Query(fmt.Sprintf("SELECT status FROM clockd_exchange WHERE host = '%s'", host))[0].Rows
+		for _, row := range rows {
+			delete(want, row["time"].(json.Number).String())
+		}
+		if len(rows) != n || len(want) != 0 {
+			t.Errorf("%s: %d points were taken, %d are there, %d are missing", host, n, len(rows), len(want))
+		}
 	}
 }
 
-func countHost(t *testing.T, i *testkit.Influxd, host string) int64 {
-	t.Helper()
-	r := i.Query(fmt.Sprintf("SELECT count(status) FROM clockd_exchange WHERE host = '%s'", host))
-	if len(r) == 0 {
-		return 0
-	}
-	n, err := r[0].Rows[0]["count"].(json.Number).Int64()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// What a real server refuses is dropped with its reason, and takes nothing else with it.
-func TestARealServerRefuses(t *testing.T) {
-	testkit.NoLeaks(t)
-	i := testkit.StartInfluxd(t, testkit.InfluxdOptions{MaxBody: 20_000})
-	w := New(Options{Target: target(i), Host: "h", Flush: 10 * time.Millisecond})
-	defer w.Close()
-	i.Query("CREATE DATABASE other")
-	c, err := newClient(Target{URL: i.URL(), Bucket: "clockd"}, nil)
+// What a real server refuses is dropped with its reason, and takes nothing else with it; what is too long for it is cut.
+func refusals(t *testing.T, i *testkit.Influxd, to Target) {
+	c, err := newClient(to, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.close()
-	if d, err := c.deliver(t.Context(), fmt.Appendf(nil, "clockd_exchange,host=x offset_s=\"a text\" %d\n", base)); err != nil || d.written != 1 {
-		t.Fatalf("%+v, %v", d, err)
+	var l Lines
+	for n := range 200 { // 40 kB, twice what a request may have
+		l.Start("m")
+		l.Float("x", float64(n))
+		l.Text("long", strings.Repeat("x", 180))
+		l.End(base + int64(n))
 	}
-	for n := range 500 { // 400 bytes each: more than one request may have
-		w.Exchange(testExchange(n))
+	if d, err := c.deliver(t.Context(), l.Bytes()); err != nil || d.written != 200 || d.lost != 0 || i.Count("m", "x") != 200 {
+		t.Errorf("%+v, %v", d, err)
 	}
-	testkit.WaitFor(t, time.Minute, "all to be dealt with", func() bool { s := w.Status(); return s.Written+total(s.Dropped) == 500 })
-	// offset_s is a text by now: every point that has one is refused.
-	if s := w.Status(); s.Dropped["export_refused"] != 500 || s.LastError == "" {
-		t.Errorf("%+v", s)
+	// x is a number in this shard: a text is refused, whatever stands beside it.
+	mixed := fmt.Appendf(nil, "m x=1 %d\nm x=\"text\" %d\nm x=2 %d\nm x=\"text\" %d\n", base+1000, base+1001, base+1002, base+1003)
+	if d, err := c.deliver(t.Context(), mixed); err != nil || d.written != 2 || d.dropped[reason.ExportRefused] != 2 || i.Count("m", "x") != 202 {
+		t.Errorf("%+v, %v", d, err)
 	}
-	i.Query("DROP MEASUREMENT clockd_exchange")
-	for n := range 500 {
-		w.Exchange(testExchange(n))
+	// One point alone that is too long.
+	long := fmt.Appendf(nil, "m x=3 %d\nm long=\"%s\" %d\n", base+2000, strings.Repeat("x", 30_000), base+2001)
+	if d, err := c.deliver(t.Context(), long); err != nil || d.written != 1 || d.dropped[reason.ExportTooLarge] != 1 {
+		t.Errorf("%+v, %v", d, err)
 	}
-	wait(t, w, 500)
-	w.Close()
-	if n := countHost(t, i, "h"); n != 500 {
-		t.Errorf("%d points of 500", n)
+	if d, err := c.deliver(t.Context(), fmt.Appendf(nil, "m x=4 %d\nthis is nothing\nm x=5 %d\n", base+3000, base+3001)); err != nil || d.written != 2 || d.lost != 1 {
+		t.Errorf("%+v, %v", d, err)
 	}
 	// A data base that is not there is waited for.
-	missing, err := newClient(Target{URL: i.URL(), Bucket: "missing"}, nil)
+	to.Bucket = "missing"
+	missing, err := newClient(to, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer missing.close()
-	if _, err := missing.deliver(t.Context(), []byte("m f=1 1\n")); err == nil {
-		t.Error("a data base that is not there takes points")
+	var wait *waitError
+	if _, err := missing.deliver(t.Context(), []byte("m f=1 1\n")); !errors.As(err, &wait) || !strings.Contains(err.Error(), "there is no such bucket") {
+		t.Errorf("a data base that is not there: %v", err)
+	}
+}
+
+// How many points a second InfluxDB takes, and what the writer holds of memory.
+func BenchmarkInfluxd(b *testing.B) {
+	i := testkit.StartInfluxd(b, testkit.InfluxdOptions{})
+	for _, spooled := range []bool{false, true} {
+		b.Run(fmt.Sprintf("spool=%t", spooled), func(b *testing.B) {
+			o := Options{Target: Target{URL: i.URL(), Bucket: testkit.InfluxdDatabase}, Host: fmt.Sprint(b.Name(), b.N), Flush: 10 * time.Millisecond}
+			if spooled {
+				o.Spool = filepath.Join(b.TempDir(), "spool")
+			}
+			w := New(o)
+			defer w.Close()
+			n := 0
+			for b.Loop() {
+				for len(w.queue) == cap(w.queue) || w.Status().BufferedPoints > 20_000 {
+					time.Sleep(100 * time.Microsecond)
+				}
+				w.Exchange(testExchange(n))
+				n++
+			}
+			for w.Status().Written < uint64(n) {
+				time.Sleep(time.Millisecond)
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "points/s")
+			if s := w.Status(); len(s.Dropped) > 0 {
+				b.Errorf("%+v", s)
+			}
+		})
 	}
 }
