@@ -30,7 +30,9 @@ func measurements(t *testing.T, path string) (list []node.Measurement) {
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var l struct{ Action struct{ Measurement *node.Measurement } }
+		var l struct {
+			Action struct{ Measurement *node.Measurement }
+		}
 		if strings.Contains(lines.Text(), `"measured"`) {
 			if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
 				t.Fatal(err)

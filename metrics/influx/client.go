@@ -220,8 +220,8 @@ func (d *delivery) drop(code reason.Code, n uint64) {
 type waitError struct {
 	err   error
 	after time.Duration
-	// token: the server does not accept it.
-	token bool
+	// token: the server does not accept it; lasting: somebody must mend something first.
+	token, lasting bool
 }
 
 // Error implements error.
@@ -274,7 +274,8 @@ func (c *client) part(ctx context.Context, lines []byte, d *delivery) error {
 	default:
 		return &waitError{
 			err: errors.New(words(e)), after: min(time.Duration(e.RetryAfter)*time.Second, maxRetryAfter),
-			token: e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden,
+			token:   e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden,
+			lasting: e.StatusCode < 500 && e.StatusCode != http.StatusTooManyRequests && e.StatusCode != http.StatusRequestTimeout,
 		}
 	}
 	if n == 1 {

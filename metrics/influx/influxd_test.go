@@ -203,7 +203,7 @@ func BenchmarkInfluxd(b *testing.B) {
 			defer w.Close()
 			n := 0
 			for b.Loop() {
-				for len(w.queue) == cap(w.queue) || w.Status().BufferedPoints > 20_000 {
+				for len(w.queue) == cap(w.queue) || n%1000 == 0 && w.Status().BufferedPoints+w.Status().SpooledPoints > 8_000 {
 					time.Sleep(100 * time.Microsecond)
 				}
 				w.Exchange(testExchange(n))
