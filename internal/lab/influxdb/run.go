@@ -191,7 +191,7 @@ func (w *writer) layout(name string, header []string) (list []*line) {
 		x := byPeer[s.Peer]
 		if x == nil {
 			base := strings.TrimSuffix(filepath.Base(name), ".csv")
-			x = &line{tags: map[string]string{"clock": s.Clock, "peer": s.Peer, "series": base}}
+			x = &line{tags: map[string]string{"clock": s.Clock, "peer": s.Peer, "track": base}}
 			byPeer[s.Peer] = x
 			list = append(list, x)
 		}

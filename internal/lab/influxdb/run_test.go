@@ -93,7 +93,7 @@ func TestARunIsInInfluxDB(t *testing.T) {
 		}
 	}
 	base := time.Date(2026, 11, 27, 6, 0, 0, 123, time.UTC).UnixNano()
-	row := i.Query("SELECT * FROM clockbench_series WHERE series = 'group'")[0].Rows[0]
+	row := i.Query("SELECT * FROM clockbench_series WHERE track = 'group'")[0].Rows[0]
 	for k, want := range map[string]any{"run": "a run", "host": "here", "mode": "live", "scenario": "lan", "seed": "7", "time": json.Number(fmt.Sprint(base + 1_000_000_001)), "clock": nil} {
 		if row[k] != want {
 			t.Errorf("%s is %v, want %v", k, row[k], want)
