@@ -12,6 +12,7 @@ import (
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/daemon/eventlog"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/metrics/influx"
@@ -77,6 +78,14 @@ func TestInfluxDBHasEveryExchange(t *testing.T) {
 	second.stop()
 	log = append(log, measurements(t, events)...)
 	drain(t, server, spool)
+	record, err := os.Open(events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := eventlog.Replay(record); err != nil || r.Difference != nil {
+		t.Errorf("the record is not replayed: %+v, %v", r, err)
+	}
+	_ = record.Close()
 	compare(t, log, server.Query(`SELECT offset_s, status, kind, reason FROM clockd_exchange WHERE source != ''`)[0].Rows)
 	for _, m := range []string{influx.MeasurementClock, influx.MeasurementProperties, influx.MeasurementSource, influx.MeasurementEvent} {
 		if len(server.Query("SELECT * FROM "+m)) == 0 {

@@ -114,13 +114,6 @@ func (e *encoder) unique(s series, unixNano int64) int64 {
 	return unixNano
 }
 
-func party(peer bool) string {
-	if peer {
-		return "peer"
-	}
-	return "source"
-}
-
 func (e *encoder) exchange(x *Exchange) {
 	l := &e.lines
 	l.Start(MeasurementExchange)

@@ -10,13 +10,13 @@ import (
 
 // stats is what is known of a writer. Its lock is never held while anything waits.
 type stats struct {
-	mu                              sync.Mutex
-	written, batches, retries       uint64
-	dropped                         [reason.Count]uint64
-	queued, bytes, spooled, onDisk  int64
-	failing                         int
-	lastError, spoolError, refusal  string
-	lastErrorAt, lastWritten, began time.Time
+	mu                             sync.Mutex
+	written, batches, retries      uint64
+	dropped                        [reason.Count]uint64
+	queued, bytes, spooled, onDisk int64
+	failing                        int
+	lastError, spoolError, refusal string
+	lastErrorAt, lastWritten       time.Time
 }
 
 func (s *stats) drop(code reason.Code, n int64) {
