@@ -34,10 +34,10 @@ func leave(t *testing.T) (string, *result.Result) {
 		t.Fatal(err)
 	}
 	none := math.NaN()
-	for i := range 20_000 {
+	for i := range 5_000 {
 		host.Add(float64(i)*0.01, 1e-6*float64(i), 0.5, none, 2e-3)
 	}
-	host.Add(199.99, 7, none, none, none) // the other side of a step
+	host.Add(49.99, 7, none, none, none) // the other side of a step
 	host.Add(300, none, none, none, none)
 	group.Add(1.000000001, 3e-6)
 	seed, began := uint64(7), "2026-11-27T06:00:00.000000123Z"
@@ -78,10 +78,10 @@ func TestARunIsInInfluxDB(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := p.Written(); n < 2*40_000 {
+	if n := p.Written(); n < 2*10_000 {
 		t.Errorf("%d points were written", n)
 	}
-	for field, want := range map[string]int64{"time_error_s": 20_001, "frequency_error_ppm": 20_000, "delay_s": 20_000, "precision_s": 1} {
+	for field, want := range map[string]int64{"time_error_s": 5_001, "frequency_error_ppm": 5_000, "delay_s": 5_000, "precision_s": 1} {
 		if n := i.Count(MeasurementSeries, field); n != want {
 			t.Errorf("%s: %d points, want %d", field, n, want)
 		}
@@ -99,7 +99,7 @@ func TestARunIsInInfluxDB(t *testing.T) {
 			t.Errorf("%s is %v, want %v", k, row[k], want)
 		}
 	}
-	steps := i.Query(fmt.Sprintf("SELECT time_error_s FROM clockbench_series WHERE clock = 'h1' AND time >= %d AND time < %d", base+199_990_000_000, base+199_991_000_000))
+	steps := i.Query(fmt.Sprintf("SELECT time_error_s FROM clockbench_series WHERE clock = 'h1' AND time >= %d AND time < %d", base+49_990_000_000, base+49_991_000_000))
 	if len(steps) != 1 || len(steps[0].Rows) != 2 || steps[0].Rows[1]["time_error_s"] != json.Number("7") {
 		t.Errorf("the two sides of a step: %+v", steps)
 	}
@@ -117,7 +117,7 @@ func TestARunIsInInfluxDB(t *testing.T) {
 	if err := run.Write(t.Context(), dir, r); err == nil || !strings.Contains(err.Error(), "series/group.csv were not all written") {
 		t.Error(err)
 	}
-	if n := len(i.Query("SELECT time_error_s FROM clockbench_series WHERE run = 'another'")[0].Rows); n != 20_001 {
+	if n := len(i.Query("SELECT time_error_s FROM clockbench_series WHERE run = 'another'")[0].Rows); n != 5_001 {
 		t.Errorf("%d points", n)
 	}
 }
