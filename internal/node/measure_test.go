@@ -110,3 +110,37 @@ func TestMeasurementKindsAreTexts(t *testing.T) {
 		t.Error("there is no such kind")
 	}
 }
+
+// Exchanges with peers too: what is told of a peer's counter is true within the half-width, what is told of its own time within the
+// bound against the group's, and nothing is said of an offset, since a counter is no clock.
+func TestPeersAreMeasured(t *testing.T) {
+	w := newTown(t, testkit.Seed(t), townConfig(4, 1), 0)
+	good, silent, internal := 0, 0, 0
+	w.measured = func(h *citizen, m *Measurement) {
+		if !m.Peer || m.OffsetKnown {
+			t.Fatalf("%+v", *m)
+		}
+		if m.Internal && m.Status.Sound() {
+			internal++
+		}
+		if m.Reason == reason.PeerSilent {
+			silent++
+		}
+		if !m.Known {
+			return
+		}
+		good++
+		peer := w.hosts[m.Source-101]
+		truth := peer.node.group.raw.At(w.ticks(peer)).Seconds(m.ArriveTime)
+		if e := math.Abs(truth - m.RawOffset); e > m.HalfWidth+2e-9 { // both counters are read in whole ticks
+			t.Errorf("the offset of the peer's counter is wrong by %g, half-width %g", e, m.HalfWidth)
+		}
+	}
+	w.bootAll(0.001)
+	w.run(10)
+	w.kill(w.hosts[3])
+	w.run(5)
+	if good < 500 || silent < 10 || internal < 300 {
+		t.Errorf("%d good ones, %d of a silent peer, %d while the group's clock was sound", good, silent, internal)
+	}
+}
