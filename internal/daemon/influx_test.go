@@ -111,19 +111,20 @@ func drain(t *testing.T, server *testkit.Influxd, spool string) {
 // compare finds each measurement among the points, and the other way round.
 func compare(t *testing.T, log []node.Measurement, rows []map[string]any) {
 	t.Helper()
-	want, last := map[string]int{}, map[string]int64{}
+	want, last := map[string]int{}, map[string][2]int64{}
 	offsets := 0
 	for _, m := range log {
 		// One event can end two exchanges for one reason, at one reading: their points are put one nanosecond apart (docs/influxdb.md).
 		at, series := m.Time.UnixNano(), fmt.Sprintln(m.Kind, m.Reason.String())
-		if last[series] == at {
-			at++
+		given := at
+		if x := last[series]; x[0] <= at && at <= x[1] {
+			given = x[1] + 1
 		}
-		last[series] = at
+		last[series] = [2]int64{at, given}
 		if m.OffsetKnown {
 			offsets++
 		}
-		want[fmt.Sprintln(at, m.Kind, m.Reason.String(), m.Status)]++
+		want[fmt.Sprintln(given, m.Kind, m.Reason.String(), m.Status)]++
 	}
 	for _, row := range rows {
 		if row["offset_s"] != nil {

@@ -21,7 +21,7 @@ func BenchmarkOffer(b *testing.B) {
 
 // What the encoder's goroutine does for it.
 func BenchmarkEncode(b *testing.B) {
-	e := encoder{host: "h", last: map[series]int64{}}
+	e := encoder{host: "h", last: map[series]newest{}}
 	x := testExchange(0)
 	b.ReportAllocs()
 	for b.Loop() {

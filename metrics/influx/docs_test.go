@@ -39,7 +39,7 @@ func TestSchemaIsDocumented(t *testing.T) {
 			t.Errorf("%s is not in docs/influxdb.md", what)
 		}
 	}
-	e := encoder{host: "h", last: map[series]int64{}}
+	e := encoder{host: "h", last: map[series]newest{}}
 	at := Instant{UnixNano: 1, ClockSet: true, Status: virtualclock.Synchronised}
 	e.snapshot(everything(), at)
 	e.exchange(testExchange(1))

@@ -97,21 +97,27 @@ type encoder struct {
 	lines Lines
 	host  string
 	// last are the times of the newest points: two points of one series at one nanosecond would be one.
-	last map[series]int64
+	last map[series]newest
 }
+
+// newest is the time that the newest point of a series was measured at, and the one that it was given.
+type newest struct{ measured, given int64 }
 
 // maxSeries bounds what is remembered.
 const maxSeries = 4096
 
 // unique returns a time that no other point of the series has.
 func (e *encoder) unique(s series, unixNano int64) int64 {
-	if last, ok := e.last[s]; ok && last == unixNano {
-		unixNano++
-	} else if !ok && len(e.last) >= maxSeries {
+	last, ok := e.last[s]
+	if !ok && len(e.last) >= maxSeries {
 		clear(e.last)
 	}
-	e.last[s] = unixNano
-	return unixNano
+	given := unixNano
+	if ok && last.measured <= unixNano && unixNano <= last.given {
+		given = last.given + 1
+	}
+	e.last[s] = newest{unixNano, given}
+	return given
 }
 
 func (e *encoder) exchange(x *Exchange) {

@@ -143,7 +143,7 @@ func (w *Writer) Status() *control.Influx {
 // encode makes batches of what comes.
 func (w *Writer) encode() {
 	w.store.open()
-	e := encoder{host: w.options.Host, last: map[series]int64{}}
+	e := encoder{host: w.options.Host, last: map[series]newest{}}
 	ticker := time.NewTicker(w.options.Flush)
 	defer ticker.Stop()
 	for {

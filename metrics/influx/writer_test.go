@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -167,7 +169,7 @@ func TestMemoryOverAnOutage(t *testing.T) {
 
 // A snapshot and an event become points, and two points of one series never one.
 func TestStateAndEvents(t *testing.T) {
-	e := encoder{host: "h", last: map[series]int64{}}
+	e := encoder{host: "h", last: map[series]newest{}}
 	bound, stratum := 1e-3, uint8(2)
 	snapshot := &control.Snapshot{
 		Status: &control.Status{Status: virtualclock.Holdover, Reason: reason.Stale, Kind: control.KindExternal, Mode: "external", BoundS: &bound, Stratum: &stratum,
@@ -200,5 +202,25 @@ func TestStateAndEvents(t *testing.T) {
 	}
 	if e.lines.Malformed != 0 || e.lines.Count != strings.Count(text, "\n") {
 		t.Errorf("%d points, %d malformed", e.lines.Count, e.lines.Malformed)
+	}
+}
+
+// Two points of one series never have one time, and a clock that is stepped back has its own again.
+func TestTimesAreUnique(t *testing.T) {
+	e := encoder{last: map[series]newest{}}
+	var given []int64
+	for _, at := range []int64{10, 10, 10, 11, 12, 13, 14, 5, 5, 13} {
+		given = append(given, e.unique(series{party: "a"}, at))
+	}
+	if want := []int64{10, 11, 12, 13, 14, 15, 16, 5, 6, 13}; !slices.Equal(given, want) {
+		t.Errorf("%v, want %v", given, want)
+	}
+	if at := e.unique(series{party: "b"}, 13); at != 13 {
+		t.Errorf("another series is put at %d", at)
+	}
+	for n := range int64(3 * maxSeries) {
+		if e.unique(series{party: strconv.FormatInt(n, 10)}, 1); len(e.last) > maxSeries {
+			t.Fatal("they are all remembered")
+		}
 	}
 }
