@@ -78,16 +78,16 @@ func Write(dir string, r *result.Result, version string) error {
 // view is what the template shows.
 type view struct {
 	Policy, Title, Lead, Version, Pictures string
-	Style                        template.CSS
-	Script                       template.JS
-	Data                         []Chart
-	Several, HasEvents           bool
-	Verdicts                     []verdict
-	Notes                        []string
-	Properties                   []table
-	Charts                       []figureView
-	Matrices                     []matrix
-	Runs                         []runView
+	Style                                  template.CSS
+	Script                                 template.JS
+	Data                                   []Chart
+	Several, HasEvents                     bool
+	Verdicts                               []verdict
+	Notes                                  []string
+	Properties                             []table
+	Charts                                 []figureView
+	Matrices                               []matrix
+	Runs                                   []runView
 }
 
 type verdict struct{ Class, Sign, Short, Long string }
