@@ -204,7 +204,7 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 		if !slot.address.IsValid() && out.Reason != reason.OK {
 			out.Reason = slot.why
 		}
-		if out.Reason != reason.OK {
+		if out.Reason != reason.OK && slot.why != reason.OK {
 			out.Detail = slot.detail
 		}
 	}

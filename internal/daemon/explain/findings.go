@@ -20,9 +20,9 @@ type Finding struct {
 func Source(x *control.Source) Finding {
 	switch {
 	case x.Reason == reason.OK && x.Selected:
-		return Finding{Level: Good, State: "used, best", Words: fmt.Sprintf("has the greatest weight, %.0f %%", 100*x.Weight)}
+		return Finding{Level: Good, State: "used, best", Words: "has the greatest weight, "+percent(x.Weight)}
 	case x.Reason == reason.OK && x.Weight > 0:
-		return Finding{Level: Good, State: "used", Words: fmt.Sprintf("weight %.0f %%", 100*x.Weight)}
+		return Finding{Level: Good, State: "used", Words: "weight "+percent(x.Weight)}
 	case x.Reason == reason.OK:
 		return Finding{Level: Good, State: "agrees", Words: "does not contradict the others, and adds nothing to what they say"}
 	}
@@ -41,6 +41,13 @@ func Source(x *control.Source) Finding {
 		f.Words += " (" + x.Detail + ")"
 	}
 	return f
+}
+
+func percent(part float64) string {
+	if part < 0.005 {
+		return "below 1 %"
+	}
+	return fmt.Sprintf("%.0f %%", 100*part)
 }
 
 // Peer says whether a peer takes part, and why or why not.

@@ -150,7 +150,7 @@ func figures(s *control.Snapshot) []figure {
 	if t.Slewing {
 		add("Correction", explain.Signed(t.SlewLeftS), "under way; the clock never jumps for it")
 	}
-	add("Epoch", fmt.Sprint(t.Epoch), "a new one: the clock was set")
+	add("Epoch", fmt.Sprint(t.Epoch), "grows when the clock is set anew")
 	if n := t.Server; n != nil {
 		add("Serving", fmt.Sprintf("%d answers", n.Answers), fmt.Sprintf("to %d requests at %s", n.Requests, strings.Join(n.Listening, ", ")))
 	}

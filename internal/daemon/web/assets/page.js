@@ -122,7 +122,7 @@ class Picture {
     const axis = { stroke: css('--quiet'), font: '12px system-ui, sans-serif', grid: { stroke: css('--grid'), width: 1 }, ticks: { stroke: css('--line'), width: 1, size: 5 } };
     this.u = new uPlot({
       width: Math.max(this.plot.clientWidth, 200), height: 220, legend: { show: false }, padding: [8, 14, 0, 0], cursor: { drag: { x: false, y: false }, points: { size: 7 } },
-      scales: { x: { time: false, range: () => [-range, 0] }, y: { distr: this.log ? 3 : 1, range: (u, a, b) => this.range(a, b) } },
+      scales: { x: { time: false, range: () => [-reach(), 0] }, y: { distr: this.log ? 3 : 1, range: (u, a, b) => this.range(a, b) } },
       series: [{}, ...this.curves.map(c => ({ stroke: c.edge ? css(c.colour) + '90' : css(c.colour), width: c.edge ? 1 : 2, dash: dashes[c.dash || 'solid'], spanGaps: false, points: { show: false } }))],
       bands: this.curves.some(c => c.edge) ? [{ series: [this.curves.findIndex(c => c.edge === 'high') + 1, this.curves.findIndex(c => c.edge === 'low') + 1], fill: css('--c1') + '38' }] : [],
       axes: [
@@ -142,11 +142,11 @@ class Picture {
   }
   // Points of the past, as far as the picture reaches; a gap is a gap.
   data() {
-    const t = now(), points = range > 900 ? day() : fine, gap = range > 900 ? 150 : 2.6, x = [], y = this.curves.map(() => []);
+    const t = now(), points = reach() > 900 ? day() : fine, gap = reach() > 900 ? 150 : 2.6, x = [], y = this.curves.map(() => []);
     const add = (at, p) => { x.push(at); this.curves.forEach((c, i) => { const v = p ? c.of(p) : null; y[i].push(v == null || this.log && !(v > 0) ? null : v); }); };
     let before = null;
     for (const p of points) {
-      if (p[0] < t - range - gap) continue;
+      if (p[0] < t - reach() - gap) continue;
       if (before != null && p[0] - before > gap) add((p[0] + before) / 2 - t, null);
       add(p[0] - t, p);
       before = p[0];
@@ -163,7 +163,7 @@ class Picture {
     const data = u.data, n = data[0].length, i = u.cursor.idx != null && u.cursor.left >= 0 ? u.cursor.idx : n - 1;
     for (const v of this.values) {
       const k = this.curves.indexOf(v.curve);
-      put(v.value, v.curve.band ? this.curves.filter(c => c.edge).map(c => seconds(data[this.curves.indexOf(c) + 1][i])).join(' … ') : seconds(data[k + 1][i]));
+      put(v.value, v.curve.band ? this.curves.filter(c => c.edge).reverse().map(c => seconds(data[this.curves.indexOf(c) + 1][i])).join(' … ') : seconds(data[k + 1][i]));
     }
   }
   zero(u) {
@@ -192,9 +192,15 @@ function decades(low, high) {
   }
   return all;
 }
-const ageSteps = { 60: [10, 20], 300: [60, 60], 900: [180, 300], 86400: [10800, 21600] };
-const ages = width => { const step = ageSteps[range][width < 420 ? 1 : 0], all = []; for (let x = 0; x >= -range; x -= step) all.unshift(x); return all; };
-const ageText = x => range === 60 ? x + ' s' : range > 900 ? x / 3600 + ' h' : x / 60 + ' min';
+// reach is how far the pictures go back: not much further than the daemon's life.
+const reach = () => Math.min(range, Math.max(60, Math.ceil(now() / 60) * 60));
+const ageSteps = [10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600];
+function ages(width) {
+  const most = width < 420 ? 4 : 7, step = ageSteps.find(s => reach() / s <= most), all = [];
+  for (let x = 0; x >= -reach(); x -= step) all.unshift(x);
+  return all;
+}
+const ageText = x => x > -3600 && x % 60 ? x + ' s' : x > -3600 ? x / 60 + ' min' : +(x / 3600).toFixed(1) + ' h';
 const limit = () => view ? view.limit_s : null, promised = () => view ? view.promised_s : null;
 let pictures = [];
 function createPictures() {
