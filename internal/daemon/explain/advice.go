@@ -1,12 +1,25 @@
 package explain
 
-import "github.com/clockd/clockd/reason"
+import (
+	"strings"
 
-// Advice says what to do about a reason, "" if there is nothing but to wait. Commands stand between backquotes.
-func Advice(c reason.Code) string { return advice[c] }
+	"github.com/clockd/clockd/reason"
+)
+
+// Advice says what to do about a reason, "" if there is nothing but to wait. Commands stand between backquotes; name is the source's or
+// the peer's, "" for none.
+func Advice(c reason.Code, name string) string {
+	if c >= reason.Count {
+		return ""
+	}
+	if name == "" {
+		name = "NAME"
+	}
+	return strings.ReplaceAll(advice[c], "%", name)
+}
 
 const (
-	askIt      = "see what it answers: `clockd query` and its name"
+	askIt      = "see what it answers: `clockd query %`"
 	itsOwner   = "ask its operator, or use another server"
 	lookThere  = "look at that host: it is broken, misconfigured or not in its owner's hands"
 	counterBad = "use another counter (counter.source): `clockd doctor` lists them"
@@ -31,10 +44,10 @@ var advice = [reason.Count]string{
 	reason.SampleNegativeDelay:  "if all sources are so, try without kernel stamps (stamps.kernel = false); if only this one is, use another server",
 	reason.SampleEmptyInterval:  "if all sources are so, raise counter.drift_bound; if only this one is, use another server",
 	reason.SampleStamp:          "try without kernel stamps (stamps.kernel = false)",
-	reason.SourceUnreachable:    "check the network and firewalls (UDP port 123) on the way: `clockd query` and its name",
+	reason.SourceUnreachable:    "check the network and firewalls (UDP port 123) on the way: `clockd query %`",
 	reason.SourceResolve:        "check its name, and this host's DNS",
 	reason.SourceSend:           "check this host's network: the request could not be sent",
-	reason.SourceFalseticker:    "find out why its time is wrong, then repair it or remove it: `clockd query` and its name",
+	reason.SourceFalseticker:    "find out why its time is wrong, then repair it or remove it: `clockd query %`",
 	reason.SourceTooWide:        "use a nearer server",
 	reason.SourceDuplicate:      "remove one of the two from the configuration",
 	reason.TooFewSources:        "see why the sources do not answer, or add some: `clockd sources`",

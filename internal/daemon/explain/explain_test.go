@@ -59,7 +59,7 @@ func TestVerdicts(t *testing.T) {
 		never []string
 	}{
 		{"good", func(*control.Status, []control.Source) {}, Good, []string{"this clock is good", "true time is within 33.4 µs", "4 of 4 sources are used"}, []string{"false", "answer"}},
-		{"liar", lie, Good, []string{"ntp4.example contradicts the others and is outvoted: 1 of 4", "repair it or remove it"}, nil},
+		{"liar", lie, Good, []string{"ntp4.example contradicts the others and is outvoted: 1 of 4", "repair it or remove it: `clockd query ntp4.example`"}, nil},
 		{"silent", func(s *control.Status, l []control.Source) {
 			l[2].Reason, l[2].Reach, l[2].Weight = reason.SourceUnreachable, 0, 0
 			s.Sources.Answering, s.Sources.Used = 3, 3
@@ -74,7 +74,7 @@ func TestVerdicts(t *testing.T) {
 			for i := range l {
 				l[i].Reason, l[i].Reach = reason.SourceUnreachable, 0
 			}
-		}, Caution, []string{"usable for now", "still within 1.20 ms", "since 42.0 s", "limit of 100 ms in 16 min", "4 do not answer (ntp1.example, ntp2.example, ntp3.example and 1 more)"}, []string{"is good"}},
+		}, Caution, []string{"usable for now", "still within 1.20 ms", "for 42.0 s", "limit of 100 ms in 16 min", "4 do not answer (ntp1.example, ntp2.example, ntp3.example and 1 more)"}, []string{"is good"}},
 		{"contradiction", func(s *control.Status, l []control.Source) {
 			lie(s, l)
 			s.Status, s.Reason, s.BoundS = virtualclock.Unsynchronised, reason.NoMajority, nil
@@ -139,7 +139,7 @@ func TestGroups(t *testing.T) {
 	}
 	s, _ := member()
 	v, text := say(s)
-	if has("internal", text, "agrees with its group", "424 µs apart; nothing is said of true time", "4 of 4 members", "within 90.0 µs of every correct one"); v.Level != Good || strings.Contains(text, "true time is within") {
+	if has("internal", text, "agrees with its group", "424 µs apart; nothing is said of true time", "4 of 4 members", "within 90.0 µs of the time that all correct ones share"); v.Level != Good || strings.Contains(text, "true time is within") {
 		t.Errorf("%s %s", v.Level, text)
 	}
 	s.Group.Peers[0].Used, s.Group.Peers[0].Reason = false, reason.PeerEquivocates
@@ -157,6 +157,18 @@ func TestGroups(t *testing.T) {
 		t.Errorf("%s %s", v.Level, text)
 	}
 	has("too few", text, "do not trust", "start those that do not run")
+	s, _ = member()
+	s.Status, s.Reason, s.Group.Status, s.Group.Margin = virtualclock.Holdover, reason.TooFewPeers, agreement.Holdover, -1
+	if v, text = say(s); strings.Contains(text, "424") {
+		t.Errorf("what is promised is claimed without rounds: %s", text)
+	}
+	if g := Group(s.Group); g.Level == Good || strings.Contains(g.Bound, "424") {
+		t.Errorf("what is promised is claimed without rounds: %+v", g)
+	}
+	s, _ = member()
+	if s.Group.Margin = -1; Group(s.Group).Level == Good || Clock(s, nil).Level == Good || strings.Contains(Group(s.Group).Bound, "424") {
+		t.Errorf("more liars than may be are %+v", Group(s.Group))
+	}
 	s, _ = member()
 	s.Mode, s.Kind, s.Group.ToUTCS = "hybrid", control.KindExternal, pointer(2e-3)
 	if v, text = say(s); v.Level != Good {
@@ -215,6 +227,9 @@ func TestFindings(t *testing.T) {
 	if f := Source(&control.Source{Reason: reason.SourceFalseticker, DistanceS: pointer(0.05)}); f.State != "false" || !strings.Contains(f.Words, "by at least 50.0 ms") {
 		t.Errorf("%+v", f)
 	}
+	if f := Source(&control.Source{Name: "pool.example#2", Address: pointer("192.0.2.1:123"), Reason: reason.SourceUnreachable}); !strings.Contains(f.Advice, "`clockd query 192.0.2.1:123`") {
+		t.Errorf("%+v", f)
+	}
 	if f := Event(&journal.Entry{Topic: journal.TopicEpoch, Epoch: 2}); f.State != "epoch 2" {
 		t.Errorf("%+v", f)
 	}
@@ -231,8 +246,8 @@ func TestAdvice(t *testing.T) {
 	for c := reason.OK + 1; c < reason.Count; c++ {
 		name := c.String()
 		about := !strings.HasPrefix(name, "request_") && !strings.HasPrefix(name, "page_") && !strings.HasPrefix(name, "stamp_") && c < reason.FigureNotMeasured
-		if (Advice(c) == "") != (passes[c] || !about) {
-			t.Errorf("%s: %q", c, Advice(c))
+		if (Advice(c, "") == "") != (passes[c] || !about) {
+			t.Errorf("%s: %q", c, Advice(c, ""))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/journal"
@@ -20,13 +21,13 @@ type Finding struct {
 func Source(x *control.Source) Finding {
 	switch {
 	case x.Reason == reason.OK && x.Selected:
-		return Finding{Level: Good, State: "used, best", Words: "has the greatest weight, "+percent(x.Weight)}
+		return Finding{Level: Good, State: "used, best", Words: "has the greatest weight, " + percent(x.Weight)}
 	case x.Reason == reason.OK && x.Weight > 0:
-		return Finding{Level: Good, State: "used", Words: "weight "+percent(x.Weight)}
+		return Finding{Level: Good, State: "used", Words: "weight " + percent(x.Weight)}
 	case x.Reason == reason.OK:
-		return Finding{Level: Good, State: "agrees", Words: "does not contradict the others, and adds nothing to what they say"}
+		return Finding{Level: Good, State: "answers", Words: "is measured, and adds nothing to the estimate at present"}
 	}
-	f := Finding{Level: Bad, State: stateOf(x.Reason), Words: x.Reason.Explain(), Advice: Advice(x.Reason)}
+	f := Finding{Level: Bad, State: stateOf(x.Reason), Words: x.Reason.Explain(), Advice: Advice(x.Reason, queried(x))}
 	switch x.Reason {
 	case reason.SourceWaiting:
 		f.Level = Waiting
@@ -41,6 +42,14 @@ func Source(x *control.Source) Finding {
 		f.Words += " (" + x.Detail + ")"
 	}
 	return f
+}
+
+// queried is what `clockd query` must be told to ask a source. A server of a pool has a number behind the pool's name.
+func queried(x *control.Source) string {
+	if strings.Contains(x.Name, "#") && x.Address != nil {
+		return *x.Address
+	}
+	return x.Name
 }
 
 func percent(part float64) string {
@@ -58,7 +67,7 @@ func Peer(p *control.Peer) Finding {
 	if p.Reason == reason.OK {
 		return Finding{Level: Caution, State: "not used", Words: "its clock was not used in the last round"}
 	}
-	f := Finding{Level: Caution, State: stateOf(p.Reason), Words: p.Reason.Explain(), Advice: Advice(p.Reason)}
+	f := Finding{Level: Caution, State: stateOf(p.Reason), Words: p.Reason.Explain(), Advice: Advice(p.Reason, p.Name)}
 	switch {
 	case p.Reason == reason.PeerJoining || p.Reason == reason.PeerRestarted || p.Reason == reason.PeerRound:
 		f.Level = Waiting

@@ -101,13 +101,15 @@ func verb(n int, many string) string {
 }
 
 // list joins names: "a", "a and b", "a, b and c", "a, b, c and 4 more".
-func list(names []string) string {
-	const most = 3
-	if more := len(names) - most; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+func list(all []string) string { return List(all, 3) }
+
+// List joins names, at most so many.
+func List(all []string, most int) string {
+	if more := len(all) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), more)
 	}
-	if n := len(names); n > 1 {
-		return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
+	if n := len(all); n > 1 {
+		return strings.Join(all[:n-1], ", ") + " and " + all[n-1]
 	}
-	return strings.Join(names, "")
+	return strings.Join(all, "")
 }

@@ -62,20 +62,28 @@ func Clock(s *control.Status, sources []control.Source) Verdict {
 	}
 	v.sources(s, sources)
 	v.group(s)
-	if s.Reason != reason.OK {
-		v.advise(Advice(s.Reason))
-	}
-	for i := range sources {
-		if x := &sources[i]; x.Reason != reason.OK {
-			v.advise(Source(x).Advice)
-		}
-	}
+	v.todo(s, sources)
 	if s.Group != nil {
 		for i := range s.Group.Peers {
 			v.advise(Peer(&s.Group.Peers[i]).Advice)
 		}
 	}
 	return v
+}
+
+// todo says what to do about the clock's reason and about each sort of trouble that sources have.
+func (v *Verdict) todo(s *control.Status, sources []control.Source) {
+	told := map[reason.Code]bool{reason.OK: true}
+	own := slices.IndexFunc(sources, func(x control.Source) bool { return x.Reason == s.Reason })
+	if s.Reason != reason.OK && own < 0 && v.Level != Waiting {
+		v.advise(Advice(s.Reason, ""))
+	}
+	for i := range sources {
+		if x := &sources[i]; !told[x.Reason] {
+			told[x.Reason] = true
+			v.advise(Source(x).Advice)
+		}
+	}
 }
 
 func (v *Verdict) because(format string, args ...any) {
@@ -128,11 +136,11 @@ func synchronised(s *control.Status) Verdict {
 
 // apart says how far two correct clocks of a group can be apart.
 func apart(g *control.Group) string {
-	const only = "nothing is said of true time"
-	if g == nil || g.PrecisionBoundS == nil {
-		return "how closely is not known; " + only
+	const only = "; nothing is said of true time"
+	if g == nil {
+		return "how closely is not known" + only
 	}
-	return "no two correct clocks in it are more than " + Seconds(*g.PrecisionBoundS) + " apart; " + only
+	return apartOnly(g) + only
 }
 
 func holdover(s *control.Status) Verdict {
@@ -145,7 +153,7 @@ func holdover(s *control.Status) Verdict {
 	v.Bound = "true time is still within " + Known(s.BoundS, Seconds) + " of it, and that grows"
 	news := "nothing new is heard"
 	if s.LastSampleAgeS != nil {
-		news += " since " + Seconds(*s.LastSampleAgeS)
+		news = "nothing new was heard for " + Seconds(*s.LastSampleAgeS)
 	}
 	if left := timeLeft(s); left > 0 {
 		news += "; at worst the bound reaches the limit of " + Seconds(s.MaxBoundS) + " in " + Seconds(left)
@@ -200,8 +208,8 @@ func (v *Verdict) sources(s *control.Status, all []control.Source) {
 	if n.False > 0 {
 		v.because("%s the others%s: %d of %d may be false without harm", nameFalse(all, n.False), outvoted(s, n), n.MaxFalse, n.Configured)
 	}
-	if silent := n.Configured - n.Answering; silent > 0 && (v.Level != Waiting || n.Answering > 0) {
-		v.because("%s not answer%s", does(silent), named(all, func(x *control.Source) bool { return x.Reach == 0 }))
+	if silent := names(all, silent); len(silent) > 0 {
+		v.because("%s not answer (%s)", does(len(silent)), list(silent))
 	}
 	if n.Answering > 0 && n.MaxFalse == 0 && s.Status.Sound() {
 		v.because("none may be false: with so few sources nobody would outvote it")
@@ -233,30 +241,27 @@ func outvoted(s *control.Status, n *control.SourceCount) string {
 }
 
 func nameFalse(all []control.Source, n int) string {
-	var names []string
-	for i := range all {
-		if all[i].Reason == reason.SourceFalseticker {
-			names = append(names, all[i].Name)
-		}
-	}
-	if len(names) != n {
+	who := names(all, isFalse)
+	if len(who) != n {
 		return fmt.Sprintf("%d %s", n, verb(n, "contradict"))
 	}
-	return list(names) + " " + verb(n, "contradict")
+	return list(who) + " " + verb(n, "contradict")
 }
 
-// named lists the sources that are so, in brackets.
-func named(all []control.Source, so func(*control.Source) bool) string {
-	var names []string
+// silent is a source that has not answered its last eight requests, after it was given the time to.
+func silent(x *control.Source) bool { return x.Reach == 0 && x.Reason != reason.SourceWaiting }
+
+func isFalse(x *control.Source) bool { return x.Reason == reason.SourceFalseticker }
+
+// names returns the names of the sources that are so.
+func names(all []control.Source, so func(*control.Source) bool) []string {
+	var out []string
 	for i := range all {
 		if so(&all[i]) {
-			names = append(names, all[i].Name)
+			out = append(out, all[i].Name)
 		}
 	}
-	if len(names) == 0 {
-		return ""
-	}
-	return " (" + list(names) + ")"
+	return out
 }
 
 // group adds what the peers have to do with it.
@@ -266,7 +271,7 @@ func (v *Verdict) group(s *control.Status) {
 		return
 	}
 	used, liars, away := takingPart(g)
-	v.because("%d of %d members took part in the last round, %d may lie", used, g.Members, g.Faults)
+	v.because("%d of %d members took part in the last round; %d may lie without harm", used, g.Members, g.Faults)
 	if len(liars) > 0 {
 		v.because("%s told what no correct peer can tell", list(liars))
 	}
@@ -277,12 +282,15 @@ func (v *Verdict) group(s *control.Status) {
 		v.because("at least %d must, for liars to be outvoted", need)
 		v.lower()
 	}
+	if g.Margin < 0 && s.Status.Sound() {
+		v.lower()
+	}
 	if g.Reason != reason.OK && g.Reason != s.Reason {
 		v.because("%s", g.Reason.Explain())
-		v.advise(Advice(g.Reason))
+		v.advise(Advice(g.Reason, ""))
 	}
 	if s.Kind == control.KindInternal && g.SpreadS != nil && s.Status.Sound() {
-		v.because("by the last round this clock is within %s of every correct one", Seconds(*g.SpreadS))
+		v.because("by the last round this clock is within %s of the time that all correct ones share", Seconds(*g.SpreadS))
 	}
 	if g.ToUTCS != nil && s.Status.Sound() {
 		v.because("by the masters of all members, UTC is within %s of this clock", Seconds(*g.ToUTCS))

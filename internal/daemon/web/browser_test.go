@@ -130,7 +130,7 @@ func TestThePageOfARealDaemon(t *testing.T) {
 	b.WaitFor("the reason beside the verdict", fmt.Sprintf(`document.querySelector('#why').textContent.includes(%q) && document.querySelector('#verdict').dataset.level === 'good'`,
 		liar+" contradicts the others and is outvoted"))
 	b.WaitFor("the event", fmt.Sprintf(`document.querySelector('#event-rows').textContent.includes(%q)`, "Source "+liar+" is not used"))
-	b.WaitFor("advice", `document.querySelector('#advice').textContent.includes('repair it or remove it') && document.querySelector('#advice code') !== null`)
+	b.WaitFor("advice", `document.querySelector('#advice').textContent.includes('repair it or remove it: clockd query 127.0.0.1:') && document.querySelector('#advice code') !== null`)
 	looks(t, b)
 	use(t, b)
 	quiet(t, b, url)

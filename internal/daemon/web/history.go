@@ -23,7 +23,7 @@ type point struct {
 	// bound is the clock's. Its error (clock − true time) is between low and high for certain, and estimate as the sources have it, with
 	// the standard deviation std.
 	bound, low, high, estimate, std float64
-	// spread is the distance to the farthest clock of the group that can be correct, epsilon the error with which it is read.
+	// spread is the largest distance to the time that all correct clocks of the group share, epsilon the error with which they are read.
 	spread, epsilon float64
 }
 

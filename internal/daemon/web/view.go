@@ -136,7 +136,7 @@ func figures(s *control.Snapshot) []figure {
 		add("Estimated error", explain.Signed(-*s.EstimateS), "± "+explain.Known(s.EstimateStdS, explain.Seconds)+", one standard deviation")
 	}
 	if g := t.Group; g != nil {
-		add("Precision", explain.Known(g.SpreadS, explain.Seconds), "to the farthest correct clock; promised "+explain.Known(g.PrecisionBoundS, explain.Seconds))
+		add("Precision", explain.Known(g.SpreadS, explain.Seconds), "to the time that all correct clocks share; two are promised to be within "+explain.Known(g.PrecisionBoundS, explain.Seconds))
 	}
 	if t.RatePPM != nil {
 		add("Oscillator", explain.PPM(*t.RatePPM), "± "+strings.TrimPrefix(explain.Known(t.RateStdPPM, explain.PPM), "+")+"; at most "+fmt.Sprintf("%g ppm", t.Counter.DriftBoundPPM)+" is assumed")

@@ -208,7 +208,7 @@ function createPictures() {
     new Picture('error', false, [{ of: p => p[3], edge: 'high', colour: '--c1' }, { of: p => p[2], edge: 'low', colour: '--c1' }, { name: 'best estimate', of: p => p[4], colour: '--c2' }, { name: 'certain interval', of: () => null, band: true, colour: '--c1' }]),
     new Picture('bounds', true, [{ name: 'error bound', of: p => p[1], colour: '--c1' }, { name: 'estimate’s standard deviation', of: p => p[5], colour: '--c2', dash: 'dotted' }, { name: 'limit', of: limit, colour: '--c3', dash: 'dashed' }]),
   ];
-  if (!$('precision').hidden) pictures.push(new Picture('precision', true, [{ name: 'to the farthest correct clock', of: p => p[6], colour: '--c1' }, { name: 'reading error', of: p => p[7], colour: '--c2', dash: 'dotted' }, { name: 'promised', of: promised, colour: '--c3', dash: 'dashed' }]));
+  if (!$('precision').hidden) pictures.push(new Picture('precision', true, [{ name: 'to the common time', of: p => p[6], colour: '--c1' }, { name: 'reading error', of: p => p[7], colour: '--c2', dash: 'dotted' }, { name: 'promised for two clocks', of: promised, colour: '--c3', dash: 'dashed' }]));
 }
 
 // What the daemon says.
@@ -237,7 +237,7 @@ function show() {
   v.figures.forEach((x, i) => {
     let d = f.children[i];
     if (!d) { d = f.appendChild(make('div')); d.append(make('dt'), make('dd')); d.lastChild.append(make('span'), make('small')); }
-    put(d.firstChild, x.name); put(d.lastChild.firstChild, x.value); put(d.lastChild.lastChild, x.note);
+    put(d.firstChild, x.name); put(d.lastChild.firstChild, x.value); d.classList.toggle('long', x.value.length > 14); put(d.lastChild.lastChild, x.note);
   });
   put($('error-title'), v.external ? 'Error of this clock' : 'Distance to the group’s common interval');
   put($('bounds-title'), v.external ? 'Error bound' : 'Bound within the group');
