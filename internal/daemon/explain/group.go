@@ -42,7 +42,7 @@ func Group(g *control.Group) Verdict {
 	if len(away) > 0 {
 		v.because("not in it: %s", list(away))
 	}
-	if g.SpreadS != nil {
+	if g.SpreadS != nil && g.Status == agreement.Sync {
 		v.because("by the last round this clock is within %s of the time that all correct ones share", Seconds(*g.SpreadS))
 	}
 	if g.ToUTCS != nil {
@@ -60,13 +60,14 @@ func Group(g *control.Group) Verdict {
 
 // apartOnly says how far two correct clocks can be apart. What the configuration promises rests on rounds with few enough liars.
 func apartOnly(g *control.Group) string {
-	if g.Status != agreement.Sync || g.Margin < 0 {
-		if g.SpreadS == nil {
-			return "how far its clocks are apart is not known at present"
-		}
-		return "what it promises does not hold at present; two correct clocks differ by at most what both give as their bound, " + Seconds(*g.SpreadS) + " here, and growing"
-	}
-	if g.PrecisionBoundS == nil {
+	switch {
+	case g.Status == agreement.Sync && g.Margin < 0:
+		return "nothing is promised of how far apart its clocks are: too many of them are wrong or missing"
+	case g.Status != agreement.Sync && g.SpreadS != nil:
+		return "it is within " + Seconds(*g.SpreadS) + " of the time that the correct clocks share, and that grows"
+	case g.Status != agreement.Sync:
+		return "how far apart its clocks are is not known at present"
+	case g.PrecisionBoundS == nil:
 		return "how closely is not known"
 	}
 	return "no two correct clocks in it are more than " + Seconds(*g.PrecisionBoundS) + " apart"

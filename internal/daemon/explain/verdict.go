@@ -6,6 +6,7 @@ import (
 
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/sync/agreement"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -289,7 +290,7 @@ func (v *Verdict) group(s *control.Status) {
 		v.because("%s", g.Reason.Explain())
 		v.advise(Advice(g.Reason, ""))
 	}
-	if s.Kind == control.KindInternal && g.SpreadS != nil && s.Status.Sound() {
+	if s.Kind == control.KindInternal && g.SpreadS != nil && g.Status == agreement.Sync {
 		v.because("by the last round this clock is within %s of the time that all correct ones share", Seconds(*g.SpreadS))
 	}
 	if g.ToUTCS != nil && s.Status.Sound() {
