@@ -38,6 +38,8 @@ type live struct {
 	host  string
 	log   *slog.Logger
 	slots chan struct{}
+	// slowest is how long a page may take to take an update.
+	slowest time.Duration
 
 	mu      sync.Mutex
 	newest  *look
@@ -45,7 +47,7 @@ type live struct {
 }
 
 func newLive(m Memory, ask func(context.Context) (*control.Snapshot, error), host string, log *slog.Logger) *live {
-	return &live{Memory: m, ask: ask, host: host, log: log, slots: make(chan struct{}, maxStreams), changed: make(chan struct{})}
+	return &live{Memory: m, ask: ask, host: host, log: log, slots: make(chan struct{}, maxStreams), slowest: slowest, changed: make(chan struct{})}
 }
 
 // look is one look at the clock; its view is made once, for all who watch, and not at all if nobody does.
@@ -162,7 +164,7 @@ func (l *live) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	send := func(text string) bool {
-		if err := c.SetWriteDeadline(time.Now().Add(slowest)); err != nil {
+		if err := c.SetWriteDeadline(time.Now().Add(l.slowest)); err != nil {
 			return false
 		}
 		if _, err := fmt.Fprint(w, text); err != nil {

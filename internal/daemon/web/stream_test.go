@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"net"
 	"net/http"
@@ -121,7 +120,7 @@ func TestUpdatesAreStreamed(t *testing.T) {
 			return nil, errors.New("the daemon is busy or ending")
 		}
 		return synchronised(), nil
-	}, m, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}, m, "test", quiet())
 	t.Cleanup(s.Close)
 	m.Journal.Add(journal.Entry{Topic: journal.TopicClock, Status: virtualclock.Synchronised})
 	s.Listen()
@@ -190,7 +189,11 @@ func TestSlowReadersAreDropped(t *testing.T) {
 	for i := range maxRows {
 		big.Sources.Sources = append(big.Sources.Sources, control.Source{Name: fmt.Sprintf("%s%d", strings.Repeat("n", 8000), i)})
 	}
-	s, at := open(t, loopback(), says(big)) // megabytes a second: no buffer takes them for long
+	s := New(loopback(), says(big), memory(), "test", quiet())
+	t.Cleanup(s.Close)
+	s.pages.live.slowest = 500 * time.Millisecond
+	s.Listen()
+	at := s.Addresses()[0].String() // megabytes a second: no buffer takes them for long
 	c, err := net.Dial("tcp", at)
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +311,7 @@ func BenchmarkLook(b *testing.B) {
 	for i := range 100 {
 		s.Sources.Sources = append(s.Sources.Sources, control.Source{Name: fmt.Sprint(i), Rejections: map[string]uint64{"packet_late": 3}})
 	}
-	l := newLive(memory(), func(context.Context) (*control.Snapshot, error) { return s, nil }, "h", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	l := newLive(memory(), func(context.Context) (*control.Snapshot, error) { return s, nil }, "h", quiet())
 	b.Run("unwatched", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

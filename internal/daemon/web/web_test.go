@@ -51,6 +51,8 @@ func loopback() *config.HTTP {
 	return &config.HTTP{Listen: []config.Listen{config.Listen(netip.MustParseAddrPort("127.0.0.1:0"))}}
 }
 
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
 func memory() Memory {
 	return Memory{Started: time.Now(), Journal: journal.New(time.Now), History: NewHistory()}
 }
@@ -58,7 +60,7 @@ func memory() Memory {
 // open serves, and returns the address.
 func open(t *testing.T, c *config.HTTP, ask control.Handler) (*Server, string) {
 	t.Helper()
-	s := New(c, ask, memory(), "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s := New(c, ask, memory(), "test", quiet())
 	t.Cleanup(s.Close)
 	s.Listen()
 	if s.Trouble() != "" {
@@ -175,7 +177,7 @@ func TestTheLoopIsAskedSeldom(t *testing.T) {
 	p := newPages(func(context.Context, string) (any, error) {
 		asked.Add(1)
 		return synchronised(), nil
-	}, memory(), "", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}, memory(), "", quiet())
 	p.at = time.Now().Add(time.Hour)
 	p.last = synchronised()
 	for range 100 {
@@ -272,7 +274,7 @@ func TestFilesThatCannotBeUsedAreSaid(t *testing.T) {
 		if err := c.spoil(h); err != nil {
 			t.Fatal(err)
 		}
-		s := New(h, says(synchronised()), memory(), "", slog.New(slog.NewTextHandler(io.Discard, nil)))
+		s := New(h, says(synchronised()), memory(), "", quiet())
 		s.Listen()
 		if !strings.Contains(s.Trouble(), c.says) || len(s.Addresses()) != 0 {
 			t.Errorf("%s: trouble %q, served at %v", name, s.Trouble(), s.Addresses())
@@ -295,7 +297,7 @@ func TestATakenPortIsTriedAgain(t *testing.T) {
 	}
 	c := loopback()
 	c.Listen = append(c.Listen, config.Listen(netip.MustParseAddrPort(l.Addr().String())))
-	s := New(c, says(synchronised()), memory(), "", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s := New(c, says(synchronised()), memory(), "", quiet())
 	defer s.Close()
 	s.Listen()
 	if !strings.Contains(s.Trouble(), "in use") || len(s.Addresses()) != 1 {
@@ -307,7 +309,7 @@ func TestATakenPortIsTriedAgain(t *testing.T) {
 	}
 	// Another one takes the place at once.
 	s.Release()
-	next := New(c, says(synchronised()), memory(), "", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	next := New(c, says(synchronised()), memory(), "", quiet())
 	defer next.Close()
 	if next.Listen(); next.Trouble() != "" {
 		t.Error(next.Trouble())

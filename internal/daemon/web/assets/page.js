@@ -284,7 +284,8 @@ function freshness() {
 
 let stream = null;
 function connect() {
-  stream = new EventSource('/stream');
+  // Not by an address that has the password in it, which the page's own may have.
+  stream = new EventSource(location.origin + '/stream');
   stream.onmessage = e => take(JSON.parse(e.data));
   // Also when the server refuses, because too many pages are open or it has another token by now.
   stream.onerror = () => { stream.close(); setTimeout(connect, 2000); };
