@@ -53,7 +53,7 @@ var advice = [reason.Count]string{
 	reason.TooFewSources:        "see why the sources do not answer, or add some: `clockd sources`",
 	reason.NoMajority:           "find out which sources are wrong and remove them, or add independent ones: `clockd sources`",
 	reason.BoundTooWide:         "use nearer sources, or raise clock.max_bound if such a bound is good enough: `clockd sources`",
-	reason.Contradiction:        "check counter.drift_bound, selection.max_false and the sources: `clockd sources`",
+	reason.Contradiction:        "check counter.drift_bound, sources.max_false and the sources: `clockd sources`",
 	reason.NeverSynchronised:    "see what each source says: `clockd sources`",
 	reason.ConfigRefused:        "check the file: `clockd check`",
 	reason.DriftExceeded:        "raise counter.drift_bound above the measured rate, or use another counter: `clockd doctor`",

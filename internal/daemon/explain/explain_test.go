@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -249,5 +251,29 @@ func TestAdvice(t *testing.T) {
 		if (Advice(c, "") == "") != (passes[c] || !about) {
 			t.Errorf("%s: %q", c, Advice(c, ""))
 		}
+	}
+}
+
+// The keys of the configuration that one is told to look at are in its documentation.
+func TestAdviceNamesKeysThatExist(t *testing.T) {
+	b, err := os.ReadFile("../../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for c := reason.OK; c < reason.Count; c++ {
+		for _, key := range regexp.MustCompile(`\b([a-z]+)\.([a-z_]+)\b`).FindAllStringSubmatch(Advice(c, ""), -1) {
+			if key[0] == "security.md" {
+				continue
+			}
+			named++
+			section := regexp.MustCompile("(?s)\n## [^\n]*\\[" + key[1] + "\\][^\n]*\n.*?\n(## |$)").Find(b)
+			if !strings.Contains(string(section), "`"+key[2]+"`") {
+				t.Errorf("%s: there is no %s in the section of docs/configuration.md", c, key[0])
+			}
+		}
+	}
+	if named < 10 {
+		t.Errorf("%d keys are named", named)
 	}
 }

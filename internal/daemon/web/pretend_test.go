@@ -113,6 +113,9 @@ func hostileGroup(t *testing.T, b *browser.Browser) {
 	if browser.Eval[bool](b, "'hacked' in window || document.scripts.length !== 1 || document.querySelector('img') !== null") {
 		t.Error("a name was run as a script, or became markup")
 	}
+	if browser.Eval[bool](b, "document.body.textContent.includes('\u202e')") {
+		t.Error("a name turns the writing's direction")
+	}
 	for selector, want := range map[string]string{"#peer-rows": hostile[0] + "0", "#source-rows": hostile[1], "#trouble": hostile[2], "#event-rows": hostile[0]} {
 		if text := browser.Eval[string](b, fmt.Sprintf("document.querySelector(%q).textContent", selector)); !strings.Contains(text, want) {
 			t.Errorf("%s does not show %q: %s", selector, want, text)

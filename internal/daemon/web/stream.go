@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/journal"
@@ -129,7 +131,7 @@ func (l *live) message(r *reader, x *look) ([]byte, error) {
 				l.log.Error("the page's view cannot be made", "error", err)
 				return
 			}
-			x.view = b
+			x.view = visible(b)
 		})
 		u.View = x.view
 	}
@@ -138,7 +140,18 @@ func (l *live) message(r *reader, x *look) ([]byte, error) {
 		all, newest := l.Journal.Since(0)
 		u.Events, r.events, r.first = makeEvents(l.Started, all), newest, false
 	}
-	return json.Marshal(u)
+	b, err := json.Marshal(u)
+	return visible(b), err
+}
+
+// visible replaces what is not seen and changes how the rest is seen, such as the turning of the writing's direction in a name.
+func visible(b []byte) []byte {
+	return bytes.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) {
+			return '\ufffd'
+		}
+		return r
+	}, b)
 }
 
 // serve streams server-sent events (WHATWG HTML, 9.2) until the page goes, is too slow or the server ends.
