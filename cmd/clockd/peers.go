@@ -63,7 +63,7 @@ func (a *app) showPeers(g *control.Group) {
 		rows = append(rows, []string{mark, p.Name, explain.Peer(p).State, explain.Known(p.OffsetS, explain.Signed), explain.Known(p.ErrorS, explain.Seconds),
 			explain.Known(p.DelayS, explain.Seconds), answered(p.Reach), standing, stamps, addressOf(p.Name, p.Address)})
 	}
-	a.table(rows)
+	a.table(withoutEmpty(rows))
 	var found []trouble
 	for i := range g.Peers {
 		p := &g.Peers[i]

@@ -98,10 +98,10 @@ func influxLine(x *control.Influx) string {
 }
 
 func sourceLine(s *control.Status) string {
-	switch {
-	case s.Mode == "internal":
+	switch s.Mode {
+	case "internal":
 		return "none; the clock is that of the group"
-	case s.Mode == "local":
+	case "local":
 		return "this host is the reference"
 	}
 	name := "none"
@@ -145,7 +145,7 @@ func (a *app) showSources(s *control.Sources) {
 	for i := range s.Sources {
 		rows = append(rows, sourceRow(&s.Sources[i]))
 	}
-	a.table(rows)
+	a.table(withoutEmpty(rows))
 	var found []trouble
 	for i := range s.Sources {
 		x := &s.Sources[i]
@@ -221,6 +221,19 @@ func sourceRow(x *control.Source) []string {
 		explain.Known(x.DelayS, explain.Seconds), explain.Known(x.LastSampleAgeS, explain.Seconds), answered(x.Reach), explain.Seconds(x.PollS),
 		explain.Known(x.Stratum, func(n uint8) string { return fmt.Sprint(n) }), stamps, addressOf(x.Name, x.Address),
 	}
+}
+
+// withoutEmpty drops the last column if nothing but its head is in it: addresses that are the names.
+func withoutEmpty(rows [][]string) [][]string {
+	for _, r := range rows[1:] {
+		if r[len(r)-1] != "" {
+			return rows
+		}
+	}
+	for i, r := range rows {
+		rows[i] = r[:len(r)-1]
+	}
+	return rows
 }
 
 // answered is how many of the last eight requests were.

@@ -235,7 +235,7 @@ func TestThePageIsOneCompressedDocument(t *testing.T) {
 
 func TestCodingsAreNegotiated(t *testing.T) {
 	for header, want := range map[string]bool{"": false, "gzip": true, "GZIP": true, "br, gzip": true, "gzip;q=0": false, "gzip; q=0.0": false, "gzip;q=0.001": true, "gzipped": false, "gzip;q=x": false, "identity": false} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Accept-Encoding", header)
 		if accepts(r, "gzip") != want {
 			t.Errorf("%q gives %v", header, !want)
@@ -261,7 +261,7 @@ func TestForeignPagesAreRefused(t *testing.T) {
 func TestThePasswordIsTheToken(t *testing.T) {
 	_, at := open(t, certificate(t), says(synchronised()))
 	basic := func(user, password string) string {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.SetBasicAuth(user, password)
 		return r.Header.Get("Authorization")
 	}
