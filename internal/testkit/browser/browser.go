@@ -62,8 +62,21 @@ func Open(t testing.TB, url, ready string, flags ...string) *Browser {
 	})
 	b.ctx = ctx
 	chromedp.ListenTarget(ctx, b.listen)
+	t.Cleanup(b.last)
 	b.Run(network.Enable(), log.Enable(), chromedp.Navigate(url), chromedp.WaitVisible(ready, chromedp.ByQuery))
 	return b
+}
+
+// last shows what the page of a test that failed showed last.
+func (b *Browser) last() {
+	if !b.t.Failed() {
+		return
+	}
+	var text string
+	if err := chromedp.Run(b.ctx, chromedp.Evaluate("document.body.innerText", &text)); err != nil {
+		text = err.Error()
+	}
+	b.t.Logf("the page shows:\n%s", text)
 }
 
 // listen collects errors, warnings and requests.
