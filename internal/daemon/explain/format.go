@@ -101,6 +101,14 @@ func verb(n int, many string) string {
 }
 
 // list joins names: "a", "a and b", "a, b and c", "a, b, c and 4 more".
+// nouns joins names behind what they are: so a sentence never begins with one, which would get a capital.
+func nouns(all []string, one string) string {
+	if len(all) == 1 {
+		return one + " " + all[0]
+	}
+	return one + "s " + list(all)
+}
+
 func list(all []string) string { return List(all, 3) }
 
 // List joins names, at most so many.

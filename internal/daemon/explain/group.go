@@ -37,7 +37,7 @@ func Group(g *control.Group) Verdict {
 		}
 	}
 	if len(liars) > 0 {
-		v.because("%s told what no correct peer can tell", list(liars))
+		v.because("%s told what no correct peer can tell", nouns(liars, "peer"))
 	}
 	if len(away) > 0 {
 		v.because("not in it: %s", list(away))

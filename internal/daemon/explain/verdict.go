@@ -246,7 +246,7 @@ func nameFalse(all []control.Source, n int) string {
 	if len(who) != n {
 		return fmt.Sprintf("%d %s", n, verb(n, "contradict"))
 	}
-	return list(who) + " " + verb(n, "contradict")
+	return nouns(who, "source") + " " + verb(n, "contradict")
 }
 
 // silent is a source that has not answered its last eight requests, after it was given the time to.
@@ -274,7 +274,7 @@ func (v *Verdict) group(s *control.Status) {
 	used, liars, away := takingPart(g)
 	v.because("%d of %d members took part in the last round; %d may lie without harm", used, g.Members, g.Faults)
 	if len(liars) > 0 {
-		v.because("%s told what no correct peer can tell", list(liars))
+		v.because("%s told what no correct peer can tell", nouns(liars, "peer"))
 	}
 	if len(away) > 0 && v.Level != Waiting {
 		v.because("not in it: %s", list(away))

@@ -135,7 +135,7 @@ func TestThePageOfARealDaemon(t *testing.T) {
 	row := fmt.Sprintf(`[...document.querySelectorAll('#source-rows tr')].find(r => r.textContent.includes(%q))`, liar)
 	b.WaitFor("the liar to be named", row+`.dataset.level === 'bad' && /contradicts what the other sources prove, by at least 4\d\.\d ms/.test(`+row+`.textContent)`)
 	b.WaitFor("the reason beside the verdict", fmt.Sprintf(`document.querySelector('#why').textContent.includes(%q) && document.querySelector('#verdict').dataset.level === 'good'`,
-		liar+" contradicts the others and is outvoted"))
+		"Source "+liar+" contradicts the others and is outvoted"))
 	b.WaitFor("the event", fmt.Sprintf(`document.querySelector('#event-rows').textContent.includes(%q)`, "Source "+liar+" is not used"))
 	b.WaitFor("advice", `document.querySelector('#advice').textContent.includes('repair it or remove it: clockd query ntp4.example') && document.querySelector('#advice code') !== null`)
 	looks(t, b)

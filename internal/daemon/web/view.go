@@ -86,7 +86,8 @@ func makeView(host string, s *control.Snapshot) *view {
 	v := &view{
 		Host: host, Version: t.Version, Status: t.Status.String(), Level: verdict.Level, Sign: verdict.Level.Sign(), Title: explain.Sentence(verdict.Title),
 		Bound: explain.Sentence(verdict.Bound), Why: sentences(verdict.Why), Advice: sentences(verdict.Advice), Short: t.Status.String(),
-		External: t.Kind == control.KindExternal, LimitS: t.MaxBoundS, Figures: figures(s), Sources: []row{}, Peers: []row{}, Trouble: sentences(t.Trouble),
+		External: t.Kind == control.KindExternal, LimitS: t.MaxBoundS, Figures: figures(s), Sources: []row{}, Peers: []row{}, Trouble: append([]string{}, t.Trouble...), // which may begin with a name
+
 	}
 	if t.BoundS != nil && v.External {
 		v.Short = "± " + explain.Seconds(*t.BoundS)
