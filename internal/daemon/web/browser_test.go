@@ -127,7 +127,7 @@ func TestThePageOfARealDaemon(t *testing.T) {
 	b.WaitFor("the pictures", `[...document.querySelectorAll('.legend b')].some(x => /s$/.test(x.textContent))`)
 	before := browser.Eval[string](b, `document.querySelector('#error canvas').toDataURL()`)
 	b.WaitFor("an update", fmt.Sprintf(`document.querySelector('#error canvas').toDataURL() !== %q`, before))
-	t.Logf("%d rules of accessibility hold", b.Accessible("good"))
+	t.Logf("%d rules of accessibility hold", b.Accessible("good", ""))
 
 	liar := fmt.Sprintf("ntp4.example:%d", netip.MustParseAddrPort(proxies[2].Address()).Port())
 	linger(t)
@@ -151,7 +151,7 @@ func TestThePageOfARealDaemon(t *testing.T) {
 	if said := browser.Eval[string](b, "document.querySelector('#announce').textContent"); !strings.Contains(said, "Not known") {
 		t.Errorf("without a daemon a screen reader hears %q", said)
 	}
-	b.Accessible("gone")
+	b.Accessible("gone", "#verdict, #stale, #sources")
 	b.Picture("page-gone.png")
 	_ = b.Trouble() // that nobody answers is on the console, rightly
 
@@ -212,7 +212,7 @@ func looks(t *testing.T, b *browser.Browser) {
 			t.Errorf("%s: the page is %s", c.name, got)
 		}
 		if c.name == "page-phone-dark" {
-			b.Accessible(c.name)
+			b.Accessible(c.name, "")
 		}
 		b.Picture(c.name + ".png")
 	}

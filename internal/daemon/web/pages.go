@@ -46,7 +46,7 @@ func newPages(ask control.Handler, m Memory, version string, log *slog.Logger) *
 	if err != nil {
 		host = "this host"
 	}
-	p.live = newLive(m, p.snapshot, host, log)
+	p.live = newLive(m, p.look, host, log)
 	p.metrics = promexport.Handler(p.snapshot, version, slog.NewLogLogger(log.Handler(), slog.LevelWarn))
 	return p
 }
@@ -58,10 +58,28 @@ func (p *pages) snapshot(ctx context.Context) (*control.Snapshot, error) {
 	if p.last != nil && time.Since(p.at) < shareFor {
 		return p.last, nil
 	}
+	p.last = nil
+	s, err := ask(ctx, p.ask)
+	if err != nil {
+		return nil, err
+	}
+	p.last, p.at = s, time.Now()
+	return s, nil
+}
+
+// look is a snapshot for the status page, which looks once a second whether anybody asks or not. Nobody else is handed that one: who
+// asks seldom gets what is true when he asks.
+func (p *pages) look(ctx context.Context) (*control.Snapshot, error) {
+	p.mu.Lock()
+	handler := p.ask
+	p.mu.Unlock()
+	return ask(ctx, handler)
+}
+
+func ask(ctx context.Context, handler control.Handler) (*control.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	p.last = nil
-	result, err := p.ask(ctx, control.CommandSnapshot)
+	result, err := handler(ctx, control.CommandSnapshot)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +87,6 @@ func (p *pages) snapshot(ctx context.Context) (*control.Snapshot, error) {
 	if !ok {
 		return nil, errors.New("web: the daemon answered something else")
 	}
-	p.last, p.at = s, time.Now()
 	return s, nil
 }
 

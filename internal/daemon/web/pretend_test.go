@@ -98,7 +98,7 @@ func verdicts(t *testing.T, s *Server, b *browser.Browser) {
 		become(s, next)
 		b.Dark(c.dark)
 		b.WaitFor("the verdict "+c.level, fmt.Sprintf("document.querySelector('#verdict').dataset.level === %q", c.level))
-		b.Accessible(c.level)
+		b.Accessible(c.level, "#verdict")
 		if said := browser.Eval[string](b, "document.querySelector('#announce').textContent"); !strings.HasPrefix(said, browser.Eval[string](b, "document.querySelector('#title').textContent")) {
 			t.Errorf("%s: a screen reader hears %q", c.level, said)
 		}
@@ -131,7 +131,7 @@ func hostileGroup(t *testing.T, b *browser.Browser) {
 	if wide := browser.Eval[int](b, "document.documentElement.scrollWidth"); wide > 320 {
 		t.Errorf("on a small phone the page is %d wide", wide)
 	}
-	b.Accessible("group")
+	b.Accessible("group", "")
 }
 
 // TestTheBrowserShowsTheToken: a browser that was given the token as a password gets the page, and its stream, over TLS.

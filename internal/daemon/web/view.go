@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -148,7 +149,7 @@ func figures(s *control.Snapshot) []figure {
 	if t.LastSampleAgeS != nil {
 		add("Last sample", explain.Seconds(*t.LastSampleAgeS)+" ago", "")
 	}
-	if t.Slewing {
+	if t.Slewing && (t.BoundS == nil || math.Abs(t.SlewLeftS) > *t.BoundS/100) { // less is nobody's business
 		add("Correction", explain.Signed(t.SlewLeftS), "under way; the clock never jumps for it")
 	}
 	add("Epoch", fmt.Sprint(t.Epoch), "grows when the clock is set anew")

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/chromedp/chromedp"
@@ -44,20 +45,25 @@ type finding struct {
 }
 
 // Accessible fails the test for everything that axe-core has against the page as it is now: the rules of WCAG 2.2, A and AA, and good
-// practice. It returns how many rules were looked at and held.
-func (b *Browser) Accessible(when string) int {
+// practice. part is a selector of what is looked at, "" for all of it. It returns how many rules were looked at and held.
+func (b *Browser) Accessible(when, part string) int {
 	b.t.Helper()
-	script, err := axeScript()
-	if err != nil {
-		b.t.Fatal(err)
+	if !Eval[bool](b, "'axe' in window") {
+		script, err := axeScript()
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		// The page's policy is against scripts of others; the debugger is not bound by it.
+		b.Run(chromedp.Evaluate(script, nil))
 	}
-	// The page's policy is against scripts of others; the debugger is not bound by it.
-	b.Run(chromedp.Evaluate(script, nil))
+	if part == "" {
+		part = "html"
+	}
 	type report struct {
 		Violations []finding `json:"violations"`
 		Passes     int       `json:"passes"`
 	}
-	r := Eval[report](b, `axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(r => ({
+	r := Eval[report](b, `axe.run(`+strconv.Quote(part)+`, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }).then(r => ({
 		passes: r.passes.length,
 		violations: r.violations.map(v => ({ id: v.id, impact: v.impact, help: v.help,
 			where: v.nodes.slice(0, 5).map(n => n.target.join(' ') + ': ' + (n.any[0] || n.all[0] || n.none[0] || {}).message) })) }))`)

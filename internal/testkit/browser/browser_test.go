@@ -24,7 +24,7 @@ func TestTroubleAndAccessibilityAreSeen(t *testing.T) {
 	}
 	r := &recorder{T: t}
 	b := Open(r, "file://"+file, "#ready")
-	if b.Accessible("bad"); len(r.errors) < 3 { // no language, pale text, a button without a name, …
+	if b.Accessible("bad", ""); len(r.errors) < 3 { // no language, pale text, a button without a name, …
 		t.Errorf("%d things are wrong with the page", len(r.errors))
 	}
 	b.WaitFor("the exception", "true")

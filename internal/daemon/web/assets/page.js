@@ -194,7 +194,7 @@ function decades(low, high) {
 }
 // reach is how far the pictures go back: not much further than the daemon's life.
 const reach = () => Math.min(range, Math.max(60, Math.ceil(now() / 60) * 60));
-const ageSteps = [10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600];
+const ageSteps = [10, 20, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600];
 function ages(width) {
   const most = width < 420 ? 4 : 7, step = ageSteps.find(s => reach() / s <= most), all = [];
   for (let x = 0; x >= -reach(); x -= step) all.unshift(x);
