@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -31,6 +32,28 @@ func fetch(t *testing.T, port int, path string) (int, string) {
 	return a.StatusCode, string(b)
 }
 
+// firstUpdate is what the status page is told after the clock is synchronised.
+func firstUpdate(t *testing.T, port int) string {
+	t.Helper()
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience20}
+	a, err := c.Get(fmt.Sprintf("http://127.0.0.1:%d/stream", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.Body.Close() }()
+	lines := bufio.NewReader(a.Body)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the stream ends with %v", err)
+		}
+		// The first look may be from before the clock was set.
+		if strings.HasPrefix(line, "data: ") && strings.Contains(line, `"status":"synchronised"`) {
+			return line
+		}
+	}
+}
+
 func httpSection(port int) string {
 	return fmt.Sprintf("[http]\nlisten = [\"127.0.0.1:%d\"]\n", port)
 }
@@ -54,6 +77,9 @@ func TestADaemonIsWatchedOverHTTP(t *testing.T) {
 	}
 	if code != 200 || strings.Contains(text, "clockd_ntp_") || strings.Contains(text, "clockd_group_") {
 		t.Error("there is a server or a group that is not configured")
+	}
+	if text := firstUpdate(t, port); !strings.Contains(text, `"state":"epoch 1"`) || !strings.Contains(text, `"state":"synchronised"`) || !strings.Contains(text, `"level":"good"`) {
+		t.Errorf("the page is told %s", text)
 	}
 	reference.stop()
 	testkit.WaitFor(t, patience20, "the follower to be ready no more", func() bool { code, _ := fetch(t, port, "/readyz"); return code == 503 })

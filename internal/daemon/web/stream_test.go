@@ -187,7 +187,7 @@ func TestSlowReadersAreDropped(t *testing.T) {
 	testkit.NoLeaks(t)
 	big := synchronised()
 	for i := range maxRows {
-		big.Sources.Sources = append(big.Sources.Sources, control.Source{Name: fmt.Sprintf("%s%d", strings.Repeat("n", 8000), i)})
+		big.Sources.Sources = append(big.Sources.Sources, control.Source{Name: fmt.Sprintf("%s%d", strings.Repeat("n", 20_000), i)})
 	}
 	s := New(loopback(), says(big), memory(), "test", quiet())
 	t.Cleanup(s.Close)
