@@ -18,6 +18,7 @@ import (
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
+	"github.com/clockd/clockd/internal/daemon/journal"
 	"github.com/clockd/clockd/internal/daemon/web"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/ntp"
@@ -51,6 +52,8 @@ type daemon struct {
 	retired   sync.WaitGroup
 	questions chan command
 	recorder  *eventlog.Writer
+	journal   *journal.Journal
+	history   *web.History
 	reporter  *reporter
 	watch     *watch
 	keeper    *keeper
@@ -65,6 +68,7 @@ type daemon struct {
 	// beganTime is what the host's wall clock read at beganAt.
 	beganAt   hw.Ticks
 	beganTime virtualclock.Time
+	toldEpoch virtualclock.Epoch
 
 	reloads                                                        uint64
 	reloadError, stateError, controlError, counterError            string
@@ -105,9 +109,10 @@ func Run(ctx context.Context, o Options) error {
 func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	d := &daemon{
 		options: o, config: o.Config, log: o.Log, started: time.Now(), questions: make(chan command),
-		reporter: newReporter(o.Log, time.Now), keeper: newKeeper(), resolver: newResolver(ctx, o.Lookup),
+		journal: journal.New(time.Now), history: web.NewHistory(), keeper: newKeeper(), resolver: newResolver(ctx, o.Lookup),
 		timer: time.NewTimer(time.Hour),
 	}
+	d.reporter = newReporter(o.Log, time.Now, d.journal)
 	var err error
 	if d.secrets, err = loadSecrets(o.Config); err != nil {
 		return d, fmt.Errorf("daemon: %w", err)
@@ -247,7 +252,7 @@ func (d *daemon) openWeb() {
 		d.retired.Go(old.Close) // slow clients must not hold up the loop
 	}
 	if h := d.config.HTTP; h != nil {
-		d.web = web.New(h, d.ask, d.options.Version, d.log)
+		d.web = web.New(h, d.ask, web.Memory{Started: d.started, Journal: d.journal, History: d.history}, d.options.Version, d.log)
 		d.listenWeb()
 	}
 }

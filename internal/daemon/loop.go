@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/daemon/journal"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
 )
@@ -155,6 +156,10 @@ func (d *daemon) wake() {
 }
 
 func (d *daemon) publish(p *node.Publication) {
+	if p.Clock.Epoch != d.toldEpoch && p.Clock.Status.Sound() {
+		d.toldEpoch = p.Clock.Epoch
+		d.journal.Add(journal.Entry{Topic: journal.TopicEpoch, Epoch: p.Clock.Epoch})
+	}
 	d.published = *p
 	if err := d.page.PublishReason(&p.Clock, p.Reason); err != nil {
 		d.log.Error("the page refuses the clock", "error", err)

@@ -101,6 +101,15 @@ func (d *daemon) snapshot(s *node.Snapshot) *control.Snapshot {
 	if s.Group != nil {
 		out.Promised = &s.Group.Promised
 	}
+	if s.Interval.Status.Sound() {
+		out.LowS, out.HighS = control.Known(s.Interval.Earliest.Seconds(s.Time)), control.Known(s.Interval.Latest.Seconds(s.Time))
+	}
+	if e := &s.Estimate; s.Steps > 0 && e.Used > 0 && e.Reason == reason.OK {
+		// The estimate is of the raw timeline at its instant; since then true time has gone on at the estimated rate.
+		since := float64(s.Now.Sub(e.At)) / d.counter.Frequency().Hertz
+		out.EstimateS = control.Known(e.Offset + e.Rate*since - s.Time.Seconds(s.Raw))
+		out.EstimateStdS = control.Known(e.OffsetStd)
+	}
 	return out
 }
 
@@ -195,7 +204,7 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 		if !slot.address.IsValid() && out.Reason != reason.OK {
 			out.Reason = slot.why
 		}
-		if out.Reason != reason.OK {
+		if out.Reason != reason.OK && slot.why != reason.OK {
 			out.Detail = slot.detail
 		}
 	}
