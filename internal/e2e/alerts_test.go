@@ -99,7 +99,7 @@ func newTown(t *testing.T) *town {
 	w.master.settle("[local]\nstratum = 3\n", listening(ntp))
 	w.master.up()
 	w.settleGroup(ntp)
-	w.cut = newClient(t, ntp, 1, "[counter]\ndrift_bound = \"3000ppm\"\n[clock]\nmax_bound = \"30ms\"\n")
+	w.cut = newClient(t, ntp, 1, "[counter]\ndrift_bound = \"5000ppm\"\n[clock]\nmax_bound = \"60ms\"\n")
 	w.jumper, w.torn, w.bare = newClient(t, ntp, 1), newClient(t, ntp, 3), newClient(t, ntp, 1)
 	var ports []int
 	for _, c := range w.all() {
@@ -270,8 +270,8 @@ func troubleJump(w *town) {
 	w.jumper.parts = append([]string{"[counter]\nsource = \"skewed(auto,jump=2s@9s)\"\n"}, w.jumper.parts...)
 	w.jumper.again()
 	w.fires(w.jumper, "ClockdDisrupted")
-	if !strings.Contains(w.jumper.Output(), reason.HostSuspended.String()) {
-		w.t.Error("it was not the counter that was seen to jump")
+	if out := w.jumper.Output(); !strings.Contains(out, reason.HostSuspended.String()) && !strings.Contains(out, reason.Contradiction.String()) {
+		w.t.Error("it was not the counter that was seen to jump") // by the clock beside it, or by what a source proves: whichever is first
 	}
 	w.clears(w.jumper)
 }

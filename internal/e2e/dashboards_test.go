@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/clockd/clockd/internal/testkit"
 )
@@ -131,6 +132,7 @@ func (s *survey) watch(stop <-chan struct{}, also func()) <-chan struct{} {
 			}
 			s.ask()
 			also()
+			time.Sleep(200 * time.Millisecond) // the cables are in this process too, and must be quick
 		}
 	}()
 	return done
