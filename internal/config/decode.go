@@ -227,7 +227,7 @@ func setDefault(p any) {
 	case *HTTP:
 		*x = defaultHTTP()
 	case *Influx:
-		*x = defaultInflux()
+		*x = DefaultInflux()
 	}
 }
 

@@ -32,8 +32,8 @@ type Influx struct {
 	SpoolLimit Size   `toml:"spool_limit"`
 }
 
-// defaultInflux has the default of every value of [influx].
-func defaultInflux() Influx {
+// DefaultInflux has the default of every value of [influx].
+func DefaultInflux() Influx {
 	return Influx{
 		Exchanges: true, Every: Duration(10 * time.Second), Batch: 1000, Flush: Duration(time.Second), Buffer: 8 << 20, SpoolLimit: 256 << 20,
 	}

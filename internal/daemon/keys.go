@@ -20,6 +20,8 @@ type secrets struct {
 	// too. identities are the peers'.
 	peers, asking []*keys.Key
 	identities    []keys.PublicKey
+	// groupName stands for the set of the group's members, "" without peers.
+	groupName string
 }
 
 // CheckKeys reads the key files of a configuration and reports whether all that it names is there and good.

@@ -11,6 +11,7 @@ import (
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/virtualclock"
 )
 
 // answer is the control socket's command, answered in the loop.
@@ -99,7 +100,10 @@ func (d *daemon) snapshot(s *node.Snapshot) *control.Snapshot {
 		out.CorrectionS = control.Known(s.Time.Seconds(s.Raw))
 	}
 	if s.Group != nil {
-		out.Promised = &s.Group.Promised
+		out.Promised, out.GroupName = &s.Group.Promised, d.secrets.groupName
+	}
+	if k := &s.Publication.Clock; s.Interval.Status.Sound() && k.Kind == virtualclock.External {
+		out.RateBound = control.Known(rateBound(k, s.Now))
 	}
 	if s.Interval.Status.Sound() {
 		out.LowS, out.HighS = control.Known(s.Interval.Earliest.Seconds(s.Time)), control.Known(s.Interval.Latest.Seconds(s.Time))
@@ -111,6 +115,17 @@ func (d *daemon) snapshot(s *node.Snapshot) *control.Snapshot {
 		out.EstimateStdS = control.Known(e.OffsetStd)
 	}
 	return out
+}
+
+// rateBound is the largest |d(true)/d(clock) - 1| that the coefficients allow at a reading: a tick is no shorter than Slow and no
+// longer than Fast (docs/bounds.md), and counts for the period of the line that the clock is on.
+func rateBound(k *virtualclock.Coefficients, now hw.Ticks) float64 {
+	line := &k.Steady
+	if now.Before(k.SlewEnd) {
+		line = &k.Slew
+	}
+	p := line.Period.Nanoseconds()
+	return max(k.Fast.Nanoseconds()/p-1, 1-k.Slow.Nanoseconds()/p)
 }
 
 // trouble is what is wrong with the daemon itself.

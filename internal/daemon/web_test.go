@@ -74,7 +74,7 @@ func TestADaemonIsWatchedOverHTTP(t *testing.T) {
 			t.Errorf("the metrics lack %s", line)
 		}
 	}
-	if code != 200 || strings.Contains(text, "clockd_ntp_") || strings.Contains(text, "clockd_group_") {
+	if code != 200 || strings.Contains(text, "clockd_ntp_") || strings.Contains(text, "clockd_group_s") || !strings.Contains(text, `clockd_group_info{group="none"} 1`) || !strings.Contains(text, "\nclockd_property_rate_bound_ratio ") {
 		t.Error("there is a server or a group that is not configured")
 	}
 	pageIsTold(t, port, `"state":"epoch 1"`, `"state":"synchronised"`, `"level":"good"`, `"status":"synchronised"`)

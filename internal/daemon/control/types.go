@@ -235,6 +235,11 @@ type Snapshot struct {
 	KernelStamps bool
 	// Promised is what a group's configuration promises beforehand, nil without peers.
 	Promised *agreement.Guarantee
+	// RateBound is the most by which a second of the clock can differ from a true one at this instant (rho_v), as a ratio; nil unless
+	// the clock is sound and its interval that of true time.
+	RateBound *float64
+	// GroupName is the same for all hosts whose configurations name the same members; "" without peers.
+	GroupName string
 }
 
 // CommandSnapshot is Snapshot's name inside the daemon.
