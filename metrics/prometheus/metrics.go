@@ -135,7 +135,7 @@ func clockFamilies() []metric {
 		{"clockd_sources_max_false", "How many sources may be false at a time without harm (f).", gauge, nil, clock},
 		{"clockd_property_granularity_seconds", "Physical granularity g: the tick of the counter at its nominal frequency.", gauge, nil, property},
 		{"clockd_property_rate_bound_ratio", "Rate (rho_v), at most: how much too fast or too slow the clock can run at this instant, by counter.drift_bound and by how it is slewed. Missing while nothing is guaranteed.", gauge, nil, property},
-		{"clockd_property_precision_seconds", "Precision as this host knows it now: its clock's largest distance to a clock of its group that can be correct. Two correct clocks differ by at most the sum of theirs. Missing without a group, or while unknown.", gauge, nil, property},
+		{"clockd_property_precision_seconds", "Precision as this host knows it now: how far its clock can be from the time that all correct clocks of its group share. Two correct clocks differ by at most the sum of theirs. Missing without a group, or while unknown.", gauge, nil, property},
 		{"clockd_property_precision_bound_seconds", "Precision as the group's configuration promises it (pi_v): no two correct clocks ever differ by more.", gauge, nil, property},
 		{"clockd_property_convergence_bound_seconds", "Convergence as the group's configuration promises it (delta_v): the spread right after a round.", gauge, nil, property},
 		{"clockd_property_accuracy_seconds", "Accuracy as this host can prove it now: no larger error against true time is possible. Missing if the clock is INTERNAL or not sound.", gauge, nil, property},

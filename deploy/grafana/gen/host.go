@@ -89,7 +89,7 @@ func hostProperties(b *board) {
 	property("Accuracy (alpha_v)", "No larger error against true time is possible, by what this host can prove now. Dashed, in a group with masters: what the configuration promises.", "s", "", 8,
 		query{expr: of("clockd_property_accuracy_seconds"), legend: "at most"},
 		query{expr: of("clockd_property_accuracy_bound_seconds"), legend: "promised", limit: true})
-	property("Precision (pi_v) and convergence (delta_v)", "This clock's largest distance to a clock of its group that can be correct; two correct ones differ by at most the sum of theirs. Dashed: what the configuration promises at all times, and right after a round.", "s", "", 8,
+	property("Precision (pi_v) and convergence (delta_v)", "How far this clock can be from the time that all correct clocks of its group share; two correct ones differ by at most the sum of theirs. Dashed: what the configuration promises at all times, and right after a round.", "s", "", 8,
 		query{expr: of("clockd_property_precision_seconds"), legend: "distance, at most"},
 		query{expr: of("clockd_property_precision_bound_seconds"), legend: "precision, promised", limit: true},
 		query{expr: of("clockd_property_convergence_bound_seconds"), legend: "convergence, promised", limit: true})
