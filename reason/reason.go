@@ -149,6 +149,20 @@ const (
 	EncodingMalformed
 	EncodingTooLong
 
+	// Atomic broadcast.
+	BroadcastUnsynchronised
+	BroadcastWindow
+	BroadcastTooLong
+	BroadcastRemoved
+	BroadcastMaybe
+	FrameMalformed
+	FrameVersion
+	FrameGroup
+	FrameSender
+	FrameStale
+	MemberReused
+	SnapshotUnusable
+
 	// Count is the number of codes: the length of an array that counts them.
 	Count
 )
@@ -268,6 +282,19 @@ var table = [Count]entry{
 	PromiseBroken:     {"promise_broken", "the sender had promised to send nothing as early as this any more"},
 	EncodingMalformed: {"encoding_malformed", "the bytes are not an encoding of that"},
 	EncodingTooLong:   {"encoding_too_long", "the encoding is of more than the caller allows"},
+
+	BroadcastUnsynchronised: {"broadcast_unsynchronised", "the clock is not synchronised, so nothing is sent; the message will not be delivered"},
+	BroadcastWindow:         {"broadcast_window", "too much of what was sent is not delivered yet; the message will not be delivered, try again later"},
+	BroadcastTooLong:        {"broadcast_too_long", "the payload is longer than allowed; the message will not be delivered"},
+	BroadcastRemoved:        {"broadcast_removed", "this process is not in the group any more; the message will not be delivered"},
+	BroadcastMaybe:          {"broadcast_maybe", "the message was sent, and may still be delivered"},
+	FrameMalformed:          {"frame_malformed", "the frame is not one of the broadcast protocol, or is cut off"},
+	FrameVersion:            {"frame_version", "the frame is of another version of the broadcast protocol"},
+	FrameGroup:              {"frame_group", "the frame belongs to another group"},
+	FrameSender:             {"frame_sender", "the frame names another sender than the one who sent it, or one who is not in the group"},
+	FrameStale:              {"frame_stale", "the frame is of an earlier life of its sender, or of a view that is over"},
+	MemberReused:            {"member_reused", "a process has come back under its ID without its disk: it needs a new ID"},
+	SnapshotUnusable:        {"snapshot_unusable", "the snapshot is damaged, or of another group, or older than what is here"},
 
 	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
 	RequestUnauthenticated: {"request_unauthenticated", "the request has no MAC, and its sender must have one"},
