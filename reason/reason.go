@@ -160,7 +160,6 @@ const (
 	FrameGroup
 	FrameSender
 	FrameStale
-	MemberReused
 	SnapshotUnusable
 
 	// Count is the number of codes: the length of an array that counts them.
@@ -293,7 +292,6 @@ var table = [Count]entry{
 	FrameGroup:              {"frame_group", "the frame belongs to another group"},
 	FrameSender:             {"frame_sender", "the frame names another sender than the one who sent it, or one who is not in the group"},
 	FrameStale:              {"frame_stale", "the frame is of an earlier life of its sender, or of a view that is over"},
-	MemberReused:            {"member_reused", "a process has come back under its ID without its disk: it needs a new ID"},
 	SnapshotUnusable:        {"snapshot_unusable", "the snapshot is damaged, or of another group, or older than what is here"},
 
 	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},

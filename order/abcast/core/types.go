@@ -111,7 +111,8 @@ const (
 	UpcallDuplicate
 	// UpcallView: View was installed here, after all messages of earlier views and before any of its own.
 	UpcallView
-	// UpcallInstall: the application's state is to be replaced by the snapshot Snapshot, which the driver has stored (EventSnapshotReceived). What follows is after it.
+	// UpcallInstall: the application's state is to be replaced by the snapshot Snapshot, which the driver has stored (EventSnapshotReceived); View is the one that it was
+	// taken in. What follows is after it.
 	UpcallInstall
 	// UpcallSnapshot: the application should take a snapshot of its state right here, and the driver store it together with Snapshot.Meta, atomically; then
 	// Step(EventSnapshotSaved). If it cannot, nothing is lost but room in the log.
@@ -125,7 +126,7 @@ const (
 type Upcall struct {
 	Kind     UpcallKind
 	Message  Message  // UpcallMessage, UpcallDuplicate, UpcallEarly
-	View     *View    // UpcallView
+	View     *View    // UpcallView, UpcallInstall
 	Snapshot Snapshot // UpcallInstall, UpcallSnapshot
 }
 
@@ -133,13 +134,15 @@ type Upcall struct {
 type Snapshot struct {
 	Position Position
 	Index    uint64
+	// Own belongs to UpcallInstall: messages of this life of this process with a Number up to it were delivered within the snapshot; those above will be delivered later.
+	Own uint64
 	// Meta is what the core needs to go on from there; opaque, stored and sent with the application's state. A few hundred bytes, and 16 per remembered key.
 	Meta []byte
 }
 
 // Outgoing is a frame to be sent.
 type Outgoing struct {
-	// To is the receiver; 0 means every other process of Ready.Peers.
+	// To is the receiver; 0 means every other process of Ready.Peers. A process that is being added may be told to answer one that is not in Peers yet.
 	To    ID
 	Frame []byte // not to be changed; the core may keep it
 }
