@@ -72,15 +72,22 @@ func (c *Core) admit() {
 	}
 }
 
-// ready reports whether a process that is not in the view may come in: it has been in good standing for a while, and has caught up.
-func (c *Core) ready(p *peer) bool {
+// ready reports whether a process that is not in the view may come in: it has been in good standing for a while, and has caught up
+// (or need not, because there are too few others).
+func (c *Core) ready(p *peer, anyLag bool) bool {
 	if p.suspected || !p.known || p.stat.flags&flagLeave != 0 || p.stat.view != c.decided() {
 		return false
 	}
 	if c.decided() == 0 {
 		return true
 	}
-	if c.now.Elapsed-p.clean < c.config.SuspectAfter || c.view.ID != c.decided() || len(p.stat.acked) != len(c.current.streams) {
+	if c.now.Elapsed-p.clean < c.config.SuspectAfter {
+		return false
+	}
+	if anyLag {
+		return true
+	}
+	if c.view.ID != c.decided() || len(p.stat.acked) != len(c.current.streams) {
 		return false
 	}
 	lag := uint64(0)
@@ -94,6 +101,15 @@ func (c *Core) ready(p *peer) bool {
 
 // choose chooses the members of the next view (V1): those of the old one who are alive, and who is ready to come in; of two who do not hear each other one is left out.
 func (c *Core) choose(old *View, without ID) []Member {
+	members := c.chooseFrom(old, without, false)
+	if len(members) < len(c.universe)/2+1 {
+		// Too few are left, perhaps all were restarted: whoever is behind must come in as well.
+		return c.chooseFrom(old, without, true)
+	}
+	return members
+}
+
+func (c *Core) chooseFrom(old *View, without ID, anyLag bool) []Member {
 	var members []Member
 	consider := func(m Member, fit bool) {
 		if fit && m.ID != without && slices.Contains(c.universe, m.ID) {
@@ -108,7 +124,7 @@ func (c *Core) choose(old *View, without ID) []Member {
 		case old.Contains(m):
 			consider(m, p.stat.flags&flagLeave == 0 || !p.known)
 		default:
-			consider(m, c.ready(p))
+			consider(m, c.ready(p, anyLag))
 		}
 	}
 	c.separate(&members)

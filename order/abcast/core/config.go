@@ -45,7 +45,7 @@ type Config struct {
 	MaxPayload int
 	// MaxFrame is how many bytes of payloads a DATA frame collects: 64 KiB. A payload that is longer has a frame of its own.
 	MaxFrame int
-	// Window is how many bytes of own messages may be on their way, counted until every member has delivered them: 16 MiB.
+	// Window is how many bytes of own messages may be on their way, each counted with 64 bytes besides its payload, until every member has delivered them: 16 MiB.
 	Window int
 	// Retain is how many bytes of delivered messages are kept in memory for those that lag; who lags further gets a snapshot: 64 MiB.
 	Retain int

@@ -180,9 +180,10 @@ func (c *Core) replayFrame(body []byte, lsn uint64) error {
 		// What was before was forgotten, so it is in a snapshot.
 		*s = *newStream(s.id, f.seq)
 	}
-	if f.seq != s.recv+1 {
+	if f.seq > s.recv+1 || f.last() <= s.recv {
 		return nil
 	}
+	f = f.from(s.recv + 1)
 	f.lsn = lsn
 	s.append(f)
 	s.dur = s.recv
@@ -296,7 +297,7 @@ func (c *Core) Ready(now Now) Ready {
 			r.Peers = append(r.Peers, p.id)
 		}
 	}
-	if c.room && c.outstanding+c.config.MaxPayload <= c.config.Window {
+	if c.room && (c.outstanding == 0 || 2*c.outstanding <= c.config.Window) {
 		c.room, r.Room = false, true
 	}
 	messages := c.out.messages

@@ -28,6 +28,7 @@ type raftState struct {
 
 	tickAt, campaignAt, ledSince time.Duration
 	leading                      bool
+	changed                      bool   // the group, since the last compaction
 	rounds                       uint64 // of view changes coordinated in this life
 }
 
@@ -245,7 +246,9 @@ func (c *Core) finishRaftReady() {
 	}
 	r.busy, r.ready = false, raft.Ready{}
 	r.node.Advance(rd)
-	if r.applied >= r.compacted+compactEvery {
+	// After a change of the group too: raft brings a new process in by a snapshot that has it.
+	if r.applied >= r.compacted+compactEvery || r.changed {
+		r.changed = false
 		c.compactRaft()
 	}
 }
@@ -277,6 +280,7 @@ func (c *Core) applyEntry(e *pb.Entry) {
 			return
 		}
 		c.raft.conf = c.raft.node.ApplyConfChange(change)
+		c.raft.changed = true
 		c.setUniverse(c.raft.voters())
 	case pb.EntryConfChangeV2:
 		change := &pb.ConfChangeV2{}
@@ -285,6 +289,7 @@ func (c *Core) applyEntry(e *pb.Entry) {
 			return
 		}
 		c.raft.conf = c.raft.node.ApplyConfChange(change)
+		c.raft.changed = true
 		c.setUniverse(c.raft.voters())
 	}
 }

@@ -22,11 +22,16 @@ func (c *Core) Broadcast(now Now, payload []byte, key Key) (number uint64, err e
 	}
 	c.number++
 	c.pending = append(c.pending, pendingMessage{c.number, key, payload})
-	c.outstanding += len(payload)
+	c.outstanding += cost(payload)
 	c.counters.Broadcast++
 	c.counters.BroadcastBytes += uint64(len(payload))
 	return c.number, nil
 }
+
+// messageCost is what a message counts in the window besides its payload.
+const messageCost = 64
+
+func cost(payload []byte) int { return len(payload) + messageCost }
 
 func (c *Core) mayBroadcast(n int) error {
 	switch {
@@ -36,7 +41,7 @@ func (c *Core) mayBroadcast(n int) error {
 		return fmt.Errorf("abcast: %w", reason.BroadcastUnsynchronised)
 	case n > c.config.MaxPayload:
 		return fmt.Errorf("abcast: a payload of %d bytes, %d are allowed: %w", n, c.config.MaxPayload, reason.BroadcastTooLong)
-	case c.outstanding+n > c.config.Window || len(c.pending) >= c.config.Window/64+1:
+	case c.outstanding+n+messageCost > c.config.Window && c.outstanding > 0:
 		c.room = true
 		return fmt.Errorf("abcast: %d bytes are on their way: %w", c.outstanding, reason.BroadcastWindow)
 	}
@@ -49,7 +54,7 @@ func (c *Core) Cancel(number uint64) error {
 	if !found {
 		return fmt.Errorf("abcast: message %d: %w", number, reason.BroadcastMaybe)
 	}
-	c.outstanding -= len(c.pending[k].payload)
+	c.outstanding -= cost(c.pending[k].payload)
 	c.pending = slices.Delete(c.pending, k, k+1)
 	return nil
 }
@@ -121,18 +126,19 @@ func (c *Core) receiveData(body, raw []byte) error {
 	if s == nil || c.memberAt(f.origin) < 0 {
 		return fmt.Errorf("abcast: a message of %v in view %d: %w", f.origin, f.view, reason.FrameSender)
 	}
-	if f.seq != s.recv+1 {
+	if f.seq > s.recv+1 || f.last() <= s.recv {
 		if f.seq > s.recv+1 && s.promised < f.last() {
 			// A gap: the frame still is a promise, and shows what is missing.
 			s.promise, s.promised = max(s.promise, f.ts), f.last()
 		}
 		return nil
 	}
-	if c.held > 4*c.config.Window*max(1, len(l.streams))+c.config.Retain {
+	// No member sends more than its window before all have delivered; in memory a message takes up to four times what it counts there.
+	if l.bytes > 4*(c.config.Window+c.config.MaxPayload)*len(l.streams)+c.config.Retain {
 		return fmt.Errorf("abcast: messages of %v: %w", f.origin, reason.QueueFull)
 	}
 	c.seen = max(c.seen, f.ts+Timestamp(len(f.entries)-1))
-	c.store(l, s, f)
+	c.store(l, s, f.from(s.recv+1))
 	c.statDue = true
 	return nil
 }
@@ -172,7 +178,7 @@ func (c *Core) release() {
 		if f.end == 0 || f.end > everywhere {
 			return
 		}
-		c.outstanding -= f.payloadBytes()
+		c.outstanding -= f.payloadBytes() + messageCost*len(f.entries)
 		own.released++
 	}
 }
@@ -197,6 +203,6 @@ func (c *Core) reclaim(own *stream) {
 func (c *Core) recount() {
 	c.outstanding = 0
 	for k := range c.pending {
-		c.outstanding += len(c.pending[k].payload)
+		c.outstanding += cost(c.pending[k].payload)
 	}
 }

@@ -252,6 +252,17 @@ func (f *frame) encode() {
 	f.body = e.b
 }
 
+// from returns the rest of the frame from a sequence number in it on: snapshots may divide a frame.
+func (f *frame) from(seq uint64) *frame {
+	n := seq - f.seq
+	if n == 0 {
+		return f
+	}
+	rest := &frame{view: f.view, origin: f.origin, seq: seq, ts: f.ts + Timestamp(n), number: f.number + n, entries: f.entries[n:], lsn: f.lsn}
+	rest.encode()
+	return rest
+}
+
 func decodeFrame(body []byte) (*frame, error) {
 	d := &decoder{b: body}
 	f := &frame{view: ViewID(d.uint()), origin: d.member(), seq: d.uint(), ts: d.timestamp(), number: d.uint(), body: body}

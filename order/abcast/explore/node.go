@@ -255,6 +255,7 @@ func (n *node) send(m core.Outgoing) {
 }
 
 func (n *node) transmit(to *node, frame []byte) {
+	n.w.note("XX %v -> %d kind %d", n.member, to.id, frame[1])
 	w := n.w
 	if w.blocked[[2]core.ID{n.id, to.id}] || w.kind.loss > 0 && !w.quiet && w.chance(w.kind.loss) {
 		return

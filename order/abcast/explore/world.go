@@ -73,6 +73,9 @@ func (h *eventHeap) Pop() any {
 	return e
 }
 
+// maxSteps is many times what a schedule takes.
+const maxSteps = 400_000
+
 func (w *world) at(t time.Duration, do func()) {
 	w.serial++
 	heap.Push(&w.events, event{max(t, w.now), w.serial, do})
@@ -88,7 +91,10 @@ func (w *world) run(end time.Duration) {
 		}
 		e := heap.Pop(&w.events).(event)
 		w.now = e.at
-		w.steps++
+		if w.steps++; w.steps > maxSteps {
+			w.checker.fail("liveness: %d events, and no end", maxSteps)
+			return
+		}
 		e.do()
 	}
 	w.now = max(w.now, end)
