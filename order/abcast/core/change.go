@@ -109,22 +109,23 @@ func (c *Core) choose(old *View, without ID) []Member {
 	return members
 }
 
-func (c *Core) chooseFrom(old *View, without ID, anyLag bool) []Member {
+// chooseFrom is choose; anyone: also those who are behind, or asked to be put out.
+func (c *Core) chooseFrom(old *View, without ID, anyone bool) []Member {
 	var members []Member
 	consider := func(m Member, fit bool) {
 		if fit && m.ID != without && slices.Contains(c.universe, m.ID) {
 			members = append(members, m)
 		}
 	}
-	consider(c.self, !c.leave && (old.Contains(c.self) || c.view.ID == old.ID))
+	consider(c.self, (!c.leave || anyone) && (old.Contains(c.self) || c.view.ID == old.ID))
 	for _, p := range c.peers {
 		m := Member{p.id, p.life}
 		switch {
 		case p.life == 0 || p.suspected:
 		case old.Contains(m):
-			consider(m, p.stat.flags&flagLeave == 0 || !p.known)
+			consider(m, p.stat.flags&flagLeave == 0 || !p.known || anyone)
 		default:
-			consider(m, c.ready(p, anyLag))
+			consider(m, c.ready(p, anyone))
 		}
 	}
 	c.separate(&members)

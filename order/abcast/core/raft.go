@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -76,12 +77,34 @@ func (r *raftState) replay(what byte, body []byte) error {
 		if err := proto.Unmarshal(body, s); err != nil || s.GetMetadata() == nil {
 			return fmt.Errorf("raft's snapshot: %w", reason.EncodingMalformed)
 		}
-		if err := r.storage.ApplySnapshot(s); err != nil && err != raft.ErrSnapOutOfDate { //nolint:errorlint // raft returns this very value
-			return fmt.Errorf("raft's snapshot: %w", err)
-		}
-		return nil
+		return r.replaySnapshot(s)
 	}
 	return fmt.Errorf("of kind %d: %w", what, reason.EncodingMalformed)
+}
+
+// replaySnapshot takes a snapshot from the log. The entries after it stay, if it is one of this process's own log: they are in the log again behind it, but a torn
+// tail may have taken them.
+func (r *raftState) replaySnapshot(s *pb.Snapshot) error {
+	index := s.GetMetadata().GetIndex()
+	var rest []*pb.Entry
+	if term, err := r.storage.Term(index); err == nil && term == s.GetMetadata().GetTerm() {
+		if last, err := r.storage.LastIndex(); err == nil && last > index {
+			if rest, err = r.storage.Entries(index+1, last+1, 1<<62); err != nil {
+				return fmt.Errorf("raft's entries: %w", err)
+			}
+		}
+	}
+	err := r.storage.ApplySnapshot(s)
+	if errors.Is(err, raft.ErrSnapOutOfDate) {
+		return nil
+	}
+	if err == nil {
+		err = r.storage.Append(rest)
+	}
+	if err != nil {
+		return fmt.Errorf("raft's snapshot: %w", err)
+	}
+	return nil
 }
 
 // startRaft begins raft from its storage.

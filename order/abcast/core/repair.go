@@ -128,19 +128,20 @@ func (c *Core) askSnapshot(p *peer) {
 // leaving decides whether this member asks to be put out of the view: a quorum has its oldest message, and still it waits, because its timestamp is far ahead of
 // the promises of a quorum. It comes back after a time that doubles.
 func (c *Core) leaving() {
-	if c.leave {
-		if c.place < 0 && c.now.Elapsed >= c.leaveUntil {
-			c.leave = false
-		}
+	if c.place < 0 {
+		c.leave = c.leave && c.now.Elapsed < c.leaveUntil
 		return
 	}
-	if c.place < 0 || c.frozen >= c.view.ID {
+	if c.frozen >= c.view.ID {
 		return
 	}
 	own := c.current.streams[c.place]
 	ts, waits := own.head()
 	if !waits || own.quorum < own.next || ts <= c.quorumPromiseOfOthers()+Timestamp(c.config.Bump) {
-		c.leaveUntil = c.now.Elapsed + c.config.EvictAfter
+		c.leave, c.leaveUntil = false, c.now.Elapsed+c.config.EvictAfter
+		return
+	}
+	if c.leave {
 		return
 	}
 	if c.now.Elapsed >= c.leaveUntil {

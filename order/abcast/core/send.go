@@ -134,7 +134,8 @@ func (c *Core) receiveData(body, raw []byte) error {
 		return nil
 	}
 	// No member sends more than its window before all have delivered; in memory a message takes up to four times what it counts there.
-	if l.bytes > 4*(c.config.Window+c.config.MaxPayload)*len(l.streams)+c.config.Retain {
+	// What a cut needs must come in whatever it takes.
+	if c.cutOf(f.view, s.id) < f.seq && l.bytes > 4*(c.config.Window+c.config.MaxPayload)*len(l.streams)+c.config.Retain {
 		return fmt.Errorf("abcast: messages of %v: %w", f.origin, reason.QueueFull)
 	}
 	c.seen = max(c.seen, f.ts+Timestamp(len(f.entries)-1))

@@ -23,6 +23,8 @@ type snapshotState struct {
 	pendingSince time.Duration
 	marks        []snapshotMark
 	forgotten    uint64
+	forgetting   uint64 // to be forgotten once the log is durable up to forgetAfter
+	forgetAfter  uint64
 	wanted       []wantedSnapshot
 	asked        time.Duration // from a peer
 }
@@ -102,7 +104,10 @@ func (c *Core) snapshotSaved(meta []byte) error {
 // forget says which records are not needed any more: those before a snapshot of this process that is covered by durable snapshots at a majority of the group.
 func (c *Core) forget() {
 	s := &c.snapshots
-	if len(s.marks) == 0 {
+	if s.forgetting > 0 && c.durable >= s.forgetAfter {
+		c.out.forget, s.forgetting = s.forgetting, 0
+	}
+	if len(s.marks) == 0 || s.forgetting > 0 {
 		return
 	}
 	var saved [maxMembers]uint64
@@ -123,12 +128,10 @@ func (c *Core) forget() {
 	if upto <= s.forgotten {
 		return
 	}
-	// Raft's state must stay: write it anew, after all that may be forgotten.
+	// Raft's state must stay: write it anew, and forget what is before only when that is durable.
 	c.guard(c.compactRaft)
 	s.forgotten = min(upto, c.raft.checkpoint)
-	if c.raft.checkpoint > 0 {
-		c.out.forget = s.forgotten
-	}
+	s.forgetting, s.forgetAfter = s.forgotten, c.lsn
 }
 
 // askAnySnapshot asks one of the others for a snapshot: the views between here and there are not known any more.
@@ -324,11 +327,12 @@ func (c *Core) snapshotReceived(b []byte) error {
 	if err != nil {
 		return err
 	}
-	if m.group != c.config.Group || m.index <= c.index || m.view.ID < c.view.ID || m.view.ID == c.view.ID && c.place >= 0 {
+	if m.group != c.config.Group || m.index <= c.index || m.view.ID < c.view.ID || m.view.ID == c.view.ID && c.place >= 0 && c.decided() == c.view.ID {
 		return fmt.Errorf("abcast: a snapshot of message %d in view %d, here is %d in %d: %w", m.index, m.view.ID, c.index, c.view.ID, reason.SnapshotUnusable)
 	}
-	if c.place >= 0 {
-		c.takeBack()
+	if c.place >= 0 && m.view.ID > c.view.ID {
+		// The snapshot is of a later view, so it knows which of the own messages were delivered; those that were not go back into the queue.
+		c.reclaim(c.current.streams[c.place])
 	}
 	c.adopt(m)
 	own := c.ownNumber()
@@ -347,9 +351,6 @@ func (c *Core) snapshotReceived(b []byte) error {
 	c.replayEarly()
 	return nil
 }
-
-// takeBack puts all own messages of the view that were not delivered here back into the queue: the snapshot, which is of a later view, knows which of them were.
-func (c *Core) takeBack() { c.reclaim(c.current.streams[c.place]) }
 
 // ownNumber is the last own number that was delivered before here.
 func (c *Core) ownNumber() uint64 {

@@ -61,6 +61,11 @@ func (n *node) start() {
 	n.unsynced, n.syncing, n.waking = nil, false, false
 	n.reads, n.unconsumed, n.arrival = make(map[uint64]uint64), nil, make(map[core.ID]time.Duration)
 	n.w.note("start %v from index %d with %d records", n.member, n.index, len(n.durable))
+	for _, r := range n.durable {
+		if d := core.Describe(r); d != "" {
+			n.w.note("   %d: %s", n.id, d)
+		}
+	}
 	n.turn()
 }
 
@@ -214,6 +219,7 @@ func (n *node) save(s core.Snapshot) {
 		if n.life != life || n.core == nil || s.Index <= n.index {
 			return
 		}
+		n.w.note("%v has stored a snapshot at %d", n.member, s.Index)
 		n.snapshot, n.index = s.Meta, s.Index
 		if err := n.step(core.Event{Kind: core.EventSnapshotSaved, Meta: s.Meta}); err != nil {
 			n.w.checker.fail("a snapshot of its own is refused by %v: %v", n.member, err)
@@ -223,6 +229,7 @@ func (n *node) save(s core.Snapshot) {
 
 func (n *node) sendSnapshot(to core.ID) {
 	meta, index, w := n.snapshot, n.index, n.w
+	w.note("%v sends %d its snapshot at %d", n.member, to, index)
 	if meta == nil || w.blocked[[2]core.ID{n.id, to}] {
 		return
 	}
@@ -235,6 +242,7 @@ func (n *node) sendSnapshot(to core.ID) {
 		was, wasIndex := m.snapshot, m.index
 		m.snapshot, m.index = meta, index
 		if err := m.core.Step(m.clock(), core.Event{Kind: core.EventSnapshotReceived, Peer: n.id, Meta: meta}); err != nil {
+			w.note("%v refuses it: %v", m.member, err)
 			m.snapshot, m.index = was, wasIndex
 		}
 		m.turn()
