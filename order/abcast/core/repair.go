@@ -137,7 +137,7 @@ func (c *Core) leaving() {
 	}
 	own := c.current.streams[c.place]
 	ts, waits := own.head()
-	if !waits || own.quorum < own.next || ts <= c.quorumPromiseOfOthers()+Timestamp(c.config.Bump) {
+	if !waits || own.quorum < own.next || ts <= c.quorumPromiseOfOthers() {
 		c.leave, c.leaveUntil = false, c.now.Elapsed+c.config.EvictAfter
 		return
 	}

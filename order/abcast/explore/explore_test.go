@@ -2,23 +2,24 @@ package explore
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"testing"
+	"time"
+
+	"github.com/clockd/clockd/order/abcast/core"
 )
 
-func TestOne(t *testing.T) {
-	n, _ := strconv.ParseUint(os.Getenv("N"), 10, 64)
-	from, _ := strconv.ParseUint(os.Getenv("FROM"), 10, 64)
-	steps, del, bad := 0, 0, 0
-	for seed := from + 1; seed <= from+n; seed++ {
-		r := Run(seed, Options{})
-		if r.Violation != nil {
-			fmt.Printf("BAD %.1200v\n", r.Violation)
-			bad++
+func TestMut(t *testing.T) {
+	for m := core.SmallAckQuorum; m <= core.AnswerWithoutMemory; m++ {
+		start := time.Now()
+		for seed := uint64(1); seed < 400; seed++ {
+			if time.Since(start) > 20*time.Second {
+				fmt.Println(m, "NOT FOUND in", seed)
+				break
+			}
+			if r := Run(seed, Options{Mutation: m}); r.Violation != nil {
+				fmt.Printf("%d found at %d: %.100s\n", m, seed, fmt.Sprint(r.Violation)[200:])
+				break
+			}
 		}
-		steps += r.Steps
-		del += r.Deliveries
 	}
-	fmt.Println(steps, del, bad)
 }

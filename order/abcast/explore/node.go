@@ -61,11 +61,6 @@ func (n *node) start() {
 	n.unsynced, n.syncing, n.waking = nil, false, false
 	n.reads, n.unconsumed, n.arrival = make(map[uint64]uint64), nil, make(map[core.ID]time.Duration)
 	n.w.note("start %v from index %d with %d records", n.member, n.index, len(n.durable))
-	for _, r := range n.durable {
-		if d := core.Describe(r); d != "" {
-			n.w.note("   %d: %s", n.id, d)
-		}
-	}
 	n.turn()
 }
 
@@ -183,7 +178,7 @@ func (n *node) upcall(u *core.Upcall) {
 		c.view(n.member, n.delivered, u.View)
 	case core.UpcallInstall:
 		n.w.note("%v goes on from a snapshot at %d in view %d", n.member, u.Snapshot.Index, u.View.ID)
-		n.delivered = u.Snapshot.Index
+		n.delivered, n.early = u.Snapshot.Index, core.Position{}
 		if u.Snapshot.Own > 0 {
 			if b := c.broadcasts[origin{n.member, u.Snapshot.Own}]; b == nil || b.index == 0 || b.index > n.delivered {
 				c.fail("integrity: %v is told that message %d is in a snapshot, and it is not", n.member, u.Snapshot.Own)
@@ -263,7 +258,6 @@ func (n *node) send(m core.Outgoing) {
 }
 
 func (n *node) transmit(to *node, frame []byte) {
-	n.w.note("XX %v -> %d kind %d", n.member, to.id, frame[1])
 	w := n.w
 	if w.blocked[[2]core.ID{n.id, to.id}] || w.kind.loss > 0 && !w.quiet && w.chance(w.kind.loss) {
 		return

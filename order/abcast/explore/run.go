@@ -175,7 +175,7 @@ func (w *world) unsettled() error {
 		}
 		for _, n := range w.alive() {
 			if n.member == id.member {
-				return fmt.Errorf("validity: message %d of %v is not delivered", id.number, id.member)
+				return fmt.Errorf("validity: message %d of %v, broadcast at %v, is not delivered, %d are pending there", id.number, id.member, b.at, n.core.Status().Pending)
 			}
 		}
 	}
