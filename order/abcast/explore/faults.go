@@ -13,6 +13,10 @@ func (w *world) fault() {
 		return
 	}
 	w.after(w.exponential(w.kind.faults), w.fault)
+	if w.options.Blackouts {
+		w.blackout()
+		return
+	}
 	w.memberships()
 	up := w.alive()
 	if len(up) == 0 {
@@ -43,6 +47,23 @@ func (w *world) fault() {
 		_ = n.step(core.Event{Kind: core.EventReconfigure, Peer: pick(w, 0, w.nodes[w.random.IntN(len(w.nodes))].id)})
 	case 13:
 		w.loseDisk(n)
+	}
+}
+
+// blackout ends most processes at once, and starts all that do not run.
+func (w *world) blackout() {
+	if len(w.alive()) < len(w.nodes) {
+		for _, n := range w.nodes {
+			if n.core == nil {
+				n.start()
+			}
+		}
+		return
+	}
+	for _, n := range w.nodes {
+		if w.kind.durability != core.Memory && w.chance(0.8) {
+			n.crash()
+		}
 	}
 }
 

@@ -18,6 +18,10 @@ type Options struct {
 	// Faulty is how long things go wrong: 1.5 s of simulated time.
 	Faulty   time.Duration
 	Mutation core.Mutation
+	// Durability is the mode of the disks; nil: by the seed.
+	Durability *core.Durability
+	// Blackouts ends most processes at once, again and again, instead of the usual faults.
+	Blackouts bool
 	// Shape changes the processes' configuration.
 	Shape func(*core.Config)
 	// Trace keeps the last events for the report.

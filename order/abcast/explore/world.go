@@ -143,6 +143,9 @@ func (w *world) alive() []*node {
 func (w *world) draw() {
 	k := &w.kind
 	k.durability = pick(w, core.Fsync, core.Fsync, core.OS, core.Memory)
+	if w.options.Durability != nil {
+		k.durability = *w.options.Durability
+	}
 	k.fifo = w.chance(0.5)
 	k.loss = pick(w, 0, 0, 0.01, 0.1)
 	k.repeat = pick(w, 0, 0, 0.02)
