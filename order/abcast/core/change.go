@@ -175,11 +175,13 @@ func (c *Core) reasonToChange() bool {
 		// Wait a little for all of the first ones.
 		return len(members) == len(c.universe) || c.now.Elapsed-c.raft.ledSince > c.config.SuspectAfter
 	}
-	if quorum != old.Quorum || !slices.Equal(members, old.Members) || c.frozen >= old.ID {
+	if quorum != old.Quorum || !slices.Equal(members, old.Members) || c.frozen >= old.ID || c.leave && old.Contains(c.self) {
 		return true
 	}
+	// A frozen view is at an end. Who wants to leave and cannot be spared gets a new view all the same: its messages are in the cut, and timestamps begin anew.
 	return slices.ContainsFunc(c.peers, func(p *peer) bool {
-		return !p.suspected && p.known && p.stat.decided == old.ID && p.stat.flags&flagFrozen != 0
+		return !p.suspected && p.known && p.stat.decided == old.ID &&
+			(p.stat.flags&flagFrozen != 0 || p.stat.flags&flagLeave != 0 && p.stat.view == old.ID && old.Contains(Member{p.id, p.life}))
 	})
 }
 

@@ -152,6 +152,7 @@ func (c *Core) enter(v *View) {
 	c.current.settle(v)
 	c.last, c.seen, c.seq = 0, 0, 0
 	c.fill = nil
+	c.leave = c.leave && c.place < 0
 	c.leaveUntil = max(c.leaveUntil, c.now.Elapsed+c.config.EvictAfter)
 	c.counters.ViewChanges++
 	c.out.upcalls = append(c.out.upcalls, Upcall{Kind: UpcallView, View: v})
