@@ -135,7 +135,7 @@ func (c *Core) receiveData(body, raw []byte) error {
 	}
 	// No member sends more than its window before all have delivered; in memory a message takes up to four times what it counts there.
 	// What a cut needs must come in whatever it takes.
-	if c.cutOf(f.view, s.id) < f.seq && l.bytes > 4*(c.config.Window+c.config.MaxPayload)*len(l.streams)+c.config.Retain {
+	if c.cutOf(f.view, s.id) < f.seq && int64(l.bytes) > 4*int64(c.config.Window+c.config.MaxPayload)*int64(len(l.streams))+int64(c.config.Retain) {
 		return fmt.Errorf("abcast: messages of %v: %w", f.origin, reason.QueueFull)
 	}
 	c.seen = max(c.seen, f.ts+Timestamp(len(f.entries)-1))
