@@ -117,12 +117,8 @@ func (c *Core) startRaft() (err error) {
 	if err := c.raftRestore(snapshot); err != nil {
 		return err
 	}
-	// The commit index may have been written before its entries were torn off: it is raft's own rule that entries come first, but a log can be cut anywhere.
-	hard, _, _ := r.storage.InitialState()
-	if last, err := r.storage.LastIndex(); err == nil && hard.GetCommit() > last {
-		hard = proto.Clone(hard).(*pb.HardState)
-		hard.Commit = proto.Uint64(last)
-		_ = r.storage.SetHardState(hard)
+	if err := r.fitCommit(); err != nil {
+		return err
 	}
 	c.guard(func() {
 		r.node, err = raft.NewRawNode(&raft.Config{
@@ -138,6 +134,24 @@ func (c *Core) startRaft() (err error) {
 		return fmt.Errorf("abcast: raft does not start: %w", err)
 	}
 	return nil
+}
+
+// fitCommit makes the commit index fit the log: a torn tail may have taken the state that came with a snapshot, or, however the log was cut, entries.
+func (r *raftState) fitCommit() error {
+	hard, _, err := r.storage.InitialState()
+	if err != nil {
+		return fmt.Errorf("abcast: raft's storage: %w", err)
+	}
+	last, err := r.storage.LastIndex()
+	if err != nil {
+		return fmt.Errorf("abcast: raft's storage: %w", err)
+	}
+	commit := min(max(hard.GetCommit(), r.applied), last)
+	if commit == hard.GetCommit() {
+		return nil
+	}
+	fitting := &pb.HardState{Term: proto.Uint64(hard.GetTerm()), Vote: proto.Uint64(hard.GetVote()), Commit: proto.Uint64(commit)}
+	return r.storage.SetHardState(fitting)
 }
 
 // guard turns a panic of raft, which is how it says that its log contradicts itself, into Broken.
