@@ -71,10 +71,10 @@ type Core struct {
 	snapshots snapshotState
 	counters  Counters
 
-	out outbox
+	out, spare outbox
 }
 
-// outbox collects what the next Ready returns; spare keeps the slices of the previous one.
+// outbox collects what the next Ready returns; while the driver works on that, the other one is filled.
 type outbox struct {
 	records  []Record
 	messages []Outgoing
@@ -287,9 +287,9 @@ func (c *Core) Ready(now Now) Ready {
 		Records: c.out.records, Upcalls: c.out.upcalls, Reads: c.out.reads, SendSnapshot: c.out.send, Forget: c.out.forget,
 		Removed: c.out.removed, Wake: c.wake(),
 	}
-	if c.durable >= c.alive && c.broken == nil {
+	held := c.durable < c.alive || c.broken != nil
+	if !held {
 		r.Messages = c.out.messages
-		c.out.messages = nil
 	}
 	if c.peersDue {
 		c.peersDue = false
@@ -300,9 +300,20 @@ func (c *Core) Ready(now Now) Ready {
 	if c.room && (c.outstanding == 0 || 2*c.outstanding <= c.config.Window) {
 		c.room, r.Room = false, true
 	}
-	messages := c.out.messages
-	c.out = outbox{messages: messages}
+	c.out, c.spare = c.spare, c.out
+	c.out.empty()
+	if held {
+		c.out.messages, c.spare.messages = c.spare.messages, c.out.messages
+	}
 	return r
+}
+
+// empty makes an outbox ready for use again, with the room that its slices have.
+func (o *outbox) empty() {
+	clear(o.records)
+	clear(o.upcalls)
+	clear(o.messages)
+	*o = outbox{records: o.records[:0], messages: o.messages[:0], upcalls: o.upcalls[:0], reads: o.reads[:0], send: o.send[:0]}
 }
 
 // work does all that the state allows.

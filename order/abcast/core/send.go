@@ -69,6 +69,7 @@ func (c *Core) flush() {
 	if len(c.pending) == 0 || !c.maySend() {
 		return
 	}
+	all := c.pending
 	for len(c.pending) > 0 {
 		f := c.nextFrame()
 		s := c.current.streams[c.place]
@@ -77,7 +78,8 @@ func (c *Core) flush() {
 		e.bytes(f.body)
 		c.send(0, &e)
 	}
-	c.pending = nil
+	clear(all)
+	c.pending = all[:0]
 	c.statDue = true
 }
 
