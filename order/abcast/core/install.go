@@ -96,7 +96,7 @@ func (c *Core) finish(next *newView) bool {
 		}
 		if s.recv < p.seq {
 			complete = false
-			c.ask(c.view.ID, s, p.seq, next.holders)
+			c.ask(c.view.ID, s, p.seq, c.withOthers(next.holders))
 		}
 	}
 	if !complete {
@@ -122,6 +122,17 @@ func (c *Core) finish(next *newView) bool {
 		}
 		c.deliverNext(least, c.config.Delta > 0 && c.late(at))
 	}
+}
+
+// withOthers appends everybody else: those who held the cut once may be gone by now.
+func (c *Core) withOthers(holders []ID) []ID {
+	ids := slices.Clone(holders)
+	for _, p := range c.peers {
+		if !slices.Contains(ids, p.id) {
+			ids = append(ids, p.id)
+		}
+	}
+	return ids
 }
 
 // cutOf returns how much of a sender's messages the decided end of a view, or the change that is under way, wants.

@@ -1,7 +1,6 @@
 package explore
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -154,16 +153,10 @@ func (w *world) heal() {
 // unsettled returns what is still missing of the end of a schedule.
 func (w *world) unsettled() error {
 	if w.replace != nil {
-		return errors.New("a process was not replaced")
+		return fmt.Errorf("a process was not replaced: %+v%s", *w.replace, w.statuses())
 	}
 	if !w.settled() {
-		var b strings.Builder
-		for _, n := range w.alive() {
-			s := n.core.Status()
-			fmt.Fprintf(&b, "\n%v: view %d %v of %d decided, in view %v, frozen %v, leader %d, universe %v, suspects %v, index %d", s.Member, s.View.ID, s.View.Members, s.Decided,
-				s.InView, s.Frozen, s.Leader, s.Universe, s.Suspected, s.Index)
-		}
-		return fmt.Errorf("the processes are not all in one view:%s", b.String())
+		return fmt.Errorf("the processes are not all in one view:%s", w.statuses())
 	}
 	for _, n := range w.alive() {
 		if n.delivered != uint64(len(w.checker.order)) {
@@ -184,4 +177,15 @@ func (w *world) unsettled() error {
 		}
 	}
 	return nil
+}
+
+// statuses are what all processes that run say of themselves.
+func (w *world) statuses() string {
+	var b strings.Builder
+	for _, n := range w.alive() {
+		s := n.core.Status()
+		fmt.Fprintf(&b, "\n%v: view %d %v of %d decided, in view %v, frozen %v, leader %d, universe %v, suspects %v, index %d", s.Member, s.View.ID, s.View.Members, s.Decided,
+			s.InView, s.Frozen, s.Leader, s.Universe, s.Suspected, s.Index)
+	}
+	return b.String()
 }
