@@ -342,10 +342,9 @@ func (c *Core) compactRaft() {
 		c.chain[k].encode(&e)
 	}
 	snapshot, err := r.storage.CreateSnapshot(r.applied, r.conf, e.b)
-	switch {
-	case err == nil:
+	if err == nil {
 		err = r.storage.Compact(r.applied)
-	default: // nothing new since the last one; that is written again, because its record may be forgotten
+	} else { // nothing new since the last one; that is written again, because its record may be forgotten
 		snapshot, err = r.storage.Snapshot()
 	}
 	if err != nil {

@@ -55,7 +55,6 @@ func (e *encoder) int(v int64)     { e.b = binary.AppendVarint(e.b, v) }
 func (e *encoder) byte(v byte)     { e.b = append(e.b, v) }
 func (e *encoder) bytes(v []byte)  { e.b = append(e.b, v...) }
 func (e *encoder) member(m Member) { e.uint(uint64(m.ID)); e.uint(m.Incarnation) }
-func (e *encoder) blob(v []byte)   { e.uint(uint64(len(v))); e.bytes(v) }
 func (e *encoder) header(h *header) {
 	e.byte(wireVersion)
 	e.byte(byte(h.kind))
@@ -123,8 +122,6 @@ func (d *decoder) bytes(n uint64) []byte {
 	d.b = d.b[n:]
 	return v
 }
-
-func (d *decoder) blob() []byte { return d.bytes(d.uint()) }
 
 // count reads a length of a list that is most long at the most.
 func (d *decoder) count(most int) int {
