@@ -245,6 +245,9 @@ func (c *Core) freeze(v *View) ([]prefix, bool) {
 	if v.Members[k] != c.self && c.config.Durability == Memory && c.config.Mutation != AnswerWithoutMemory {
 		return nil, false
 	}
+	if life := v.Members[k].Incarnation; life < c.firstLife || life > c.self.Incarnation {
+		return nil, false // a life on another disk: what it acknowledged is not here
+	}
 	c.frozen = max(c.frozen, v.ID)
 	var prefixes []prefix
 	l := c.log(v.ID)

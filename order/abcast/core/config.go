@@ -14,6 +14,9 @@ type Config struct {
 	// Bootstrap are the first processes of the group, the same at each of them. A process that is added later has none, and joins when EventAddMember was
 	// accepted by one that is in the group.
 	Bootstrap []ID
+	// Disk is a random number that was drawn when the disk was first used: a process that comes back under its ID without its disk then does not answer for its former
+	// lives, so nothing that they acknowledged is lost. It is an emergency exit: raft's state is gone all the same, and it should have a new ID. 0: not known.
+	Disk uint64
 	// Durability must be the same at all processes.
 	Durability Durability
 	// Seed makes the timeouts of elections differ between processes.

@@ -12,12 +12,13 @@ import (
 
 // Core is one process of a group. One goroutine at a time may use it.
 type Core struct {
-	config Config
-	self   Member
-	random *rand.Rand
-	now    Now
-	clock  Timestamp
-	broken error
+	config    Config
+	self      Member
+	firstLife uint64 // the first life on this disk
+	random    *rand.Rand
+	now       Now
+	clock     Timestamp
+	broken    error
 
 	// The log on disk.
 	lsn, durable uint64
@@ -126,10 +127,12 @@ func New(config Config, restart Restart) (*Core, error) {
 	if err := c.replay(restart.Records); err != nil {
 		return nil, err
 	}
+	if c.firstLife == 0 {
+		c.self.Incarnation = max(c.self.Incarnation, config.Disk&(1<<40-1)<<20)
+		c.firstLife = c.self.Incarnation + 1
+	}
 	c.self.Incarnation++
-	var e encoder
-	e.uint(c.self.Incarnation)
-	c.alive = c.record(RecordRaft, recordLife, e.b)
+	c.alive = c.recordLife()
 	if err := c.startRaft(); err != nil {
 		return nil, err
 	}
@@ -152,8 +155,8 @@ func (c *Core) replay(records []Record) error {
 			err = c.replayFrame(body, r.LSN)
 		case recordLife:
 			d := &decoder{b: body}
-			if life := d.uint(); !d.bad {
-				c.self.Incarnation = max(c.self.Incarnation, life)
+			if life, first := d.uint(), d.uint(); !d.bad {
+				c.self.Incarnation, c.firstLife = max(c.self.Incarnation, life), first
 			}
 		default:
 			err = c.raft.replay(r.Data[0], body)
@@ -199,6 +202,14 @@ func (c *Core) record(kind RecordKind, what byte, body []byte) uint64 {
 	data = append(append(data, what), body...)
 	c.out.records = append(c.out.records, Record{LSN: c.lsn, Kind: kind, Data: data})
 	return c.lsn
+}
+
+// recordLife writes down which lives this disk has seen.
+func (c *Core) recordLife() uint64 {
+	var e encoder
+	e.uint(c.self.Incarnation)
+	e.uint(c.firstLife)
+	return c.record(RecordRaft, recordLife, e.b)
 }
 
 func (c *Core) tell(now Now) {

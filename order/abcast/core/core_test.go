@@ -410,3 +410,34 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+// TestALostDiskDoesNotAnswerForItsFormerLife: 1 and 3 have delivered what 2 never heard of; then 1 is down, and 3 comes back without its disk. A view of 2 and 3 would lose it.
+func TestALostDiskDoesNotAnswerForItsFormerLife(t *testing.T) {
+	b := newBench(t, 3, func(c *Config) { c.Disk = 1000 + uint64(c.ID) })
+	b.together()
+	b.run(10 * time.Millisecond)
+	lose := func(from, to ID) bool { return from == 2 || to == 2 }
+	b.delay = time.Millisecond
+	b.broadcast(2, "wakes up all") // a promise of 2 that is above the next timestamp would come too late otherwise
+	b.hosts[2].offset = 10 * time.Millisecond
+	b.run(9 * time.Millisecond)
+	b.cut = lose
+	b.queue = slices.DeleteFunc(b.queue, func(m letter) bool { return lose(m.from, m.to) })
+	b.broadcast(1, "x")
+	b.run(4 * time.Millisecond)
+	if !slices.Contains(b.hosts[1].messages(), "x") {
+		t.Fatal("it was not delivered")
+	}
+	b.hosts[1].core, b.hosts[3].core = nil, nil
+	b.cut, b.queue = nil, nil
+	h := b.hosts[3]
+	h.records, h.upcalls, h.config.Disk = nil, nil, 2000
+	b.start(3)
+	b.run(5 * time.Second)
+	if v := b.hosts[2].core.Status().Decided; v != 1 {
+		t.Fatalf("view %d was decided without what is durable at 1 only", v)
+	}
+	b.start(1)
+	b.until("2 has it", func() bool { return slices.Contains(b.hosts[2].messages(), "x") })
+	b.until("3 has it", func() bool { return slices.Contains(h.messages(), "x") })
+}

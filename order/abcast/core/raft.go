@@ -368,9 +368,7 @@ func (c *Core) compactRaft() {
 	if hard, _, err := r.storage.InitialState(); err == nil {
 		c.recordProto(recordHardState, hard)
 	}
-	var life encoder
-	life.uint(c.self.Incarnation)
-	c.record(RecordRaft, recordLife, life.b)
+	c.recordLife()
 }
 
 // raftRestore takes raft's snapshot: the chain of views up to it.

@@ -44,7 +44,7 @@ func TestSchedulesKeepAllProperties(t *testing.T) {
 	if raceEnabled {
 		count = 40
 	}
-	schedules(t, testkit.Seed(t)%(1<<40), count, Options{Faulty: 700 * time.Millisecond})
+	schedules(t, testkit.Seed(t)%(1<<40), count, Options{Faulty: 500 * time.Millisecond})
 }
 
 // TestReplay shows one schedule again, with what happened.
