@@ -61,12 +61,16 @@ func (c *Core) coordinate() {
 // admit keeps account of since when each process could be let into the view.
 func (c *Core) admit() {
 	for _, p := range c.peers {
-		if p.suspected || !p.known || len(p.stat.suspects) > 0 || p.stat.flags&flagLeave != 0 {
+		if p.suspected || !p.known || p.stat.flags&flagLeave != 0 {
 			p.clean = c.now.Elapsed
+			continue
 		}
 		for _, id := range p.stat.suspects {
-			if q := c.peer(id); q != nil && !p.suspected && p.known {
-				q.clean = c.now.Elapsed
+			// Nobody is to blame for not hearing one who is silent to all.
+			if q := c.peer(id); q != nil && !q.suspected {
+				p.clean, q.clean = c.now.Elapsed, c.now.Elapsed
+			} else if id == c.self.ID {
+				p.clean = c.now.Elapsed
 			}
 		}
 	}

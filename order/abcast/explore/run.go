@@ -124,6 +124,10 @@ func (w *world) work() {
 func (w *world) heal() {
 	w.quiet = true
 	clear(w.blocked)
+	if n := w.nodes[w.random.IntN(len(w.nodes))]; n.core == nil && w.replace == nil && w.chance(0.7) {
+		n.gone = true // the others must do without it
+		w.note("%d stays away", n.id)
+	}
 	for _, n := range w.nodes {
 		n.offset, n.drift, n.sound = 0, 0, true
 		if n.core == nil && !n.gone {
