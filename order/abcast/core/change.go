@@ -53,7 +53,11 @@ func (c *Core) coordinate() {
 			return
 		}
 	}
-	if c.raft.leads() && c.reasonToChange() {
+	if !c.raft.leads() || c.now.Elapsed < c.consider {
+		return
+	}
+	c.consider = c.now.Elapsed + c.config.Heartbeat/4
+	if c.reasonToChange() {
 		c.beginChange(0, false)
 	}
 }

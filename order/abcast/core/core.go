@@ -66,6 +66,7 @@ type Core struct {
 	removed   bool
 	peersDue  bool
 	change    *change
+	consider  time.Duration // when to look again whether the view should change
 	fill      *filling
 	raft      raftState
 	reads     readState

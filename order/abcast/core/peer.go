@@ -88,7 +88,7 @@ func (c *Core) receive(from ID, b []byte) error {
 		p.life, p.known, p.clean = h.from.Incarnation, false, c.now.Elapsed
 	}
 	p.heard = c.now.Elapsed
-	return c.dispatch(&h, p, d, b)
+	return c.dispatch(&h, p, &d, b)
 }
 
 func (c *Core) dispatch(h *header, p *peer, d *decoder, b []byte) error {

@@ -164,18 +164,18 @@ func (d *decoder) prefixes() []prefix {
 // end reports whether all was read, and rightly.
 func (d *decoder) end() bool { return !d.bad && len(d.b) == 0 }
 
-func decodeHeader(frame []byte) (header, *decoder, error) {
-	d := &decoder{b: frame}
+func decodeHeader(frame []byte) (header, decoder, error) {
+	d := decoder{b: frame}
 	version, kind := d.byte(), frameKind(d.byte())
 	if d.bad || version != wireVersion {
 		if d.bad {
-			return header{}, nil, malformed("header")
+			return header{}, d, malformed("header")
 		}
-		return header{}, nil, fmt.Errorf("abcast: a frame of version %d, this is %d: %w", version, wireVersion, reason.FrameVersion)
+		return header{}, d, fmt.Errorf("abcast: a frame of version %d, this is %d: %w", version, wireVersion, reason.FrameVersion)
 	}
 	h := header{kind: kind, group: d.uint(), from: d.member()}
 	if d.bad || kind == 0 || kind > kindLast || h.from.ID == 0 || h.from.Incarnation == 0 {
-		return header{}, nil, malformed("header")
+		return header{}, d, malformed("header")
 	}
 	return h, d, nil
 }
