@@ -72,6 +72,19 @@ func (c *checker) sent(id origin, payload []byte, key core.Key, at time.Duration
 	c.broadcasts[id] = &broadcast{hash: hashOf(payload), key: key, floor: uint64(len(c.order)), at: at}
 }
 
+// started is told of each life. One that crashed before it was durable that it had begun has sent nothing, and its number is taken again.
+func (c *checker) started(who core.Member) {
+	for id, b := range c.broadcasts {
+		if id.member != who {
+			continue
+		}
+		if b.index != 0 {
+			c.fail("%v began twice, and was heard of in between", who)
+		}
+		delete(c.broadcasts, id)
+	}
+}
+
 // delivered is told of each delivery at each process; last is what the same life of it delivered before (or its snapshot's index).
 func (c *checker) delivered(who core.Member, last uint64, kind core.UpcallKind, m *core.Message) {
 	c.deliveries++

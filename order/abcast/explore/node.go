@@ -58,6 +58,7 @@ func (n *node) start() {
 	}
 	n.core, n.life, n.delivered, n.early = c, n.life+1, n.index, core.Position{}
 	n.member = c.Status().Member
+	n.w.checker.started(n.member)
 	n.unsynced, n.syncing, n.waking = nil, false, false
 	n.reads, n.unconsumed, n.arrival = make(map[uint64]uint64), nil, make(map[core.ID]time.Duration)
 	n.w.note("start %v from index %d with %d records", n.member, n.index, len(n.durable))
