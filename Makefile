@@ -34,10 +34,10 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what tests and linters need (apt as root; otherwise says what is missing)
-	@scripts/deps system tools
+	@scripts/deps system servers tools
 
 deps-system:
-	@scripts/deps system
+	@scripts/deps system servers
 
 build: ## build the programs into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...

@@ -161,6 +161,15 @@ const (
 	FrameSender
 	FrameStale
 	SnapshotUnusable
+	// Points that an exporter did not deliver.
+	ExportBehind
+	ExportBuffer
+	ExportSpool
+	ExportRefused
+	ExportTooLarge
+	ExportMalformed
+	ExportCorrupt
+	ExportEnded
 
 	// Count is the number of codes: the length of an array that counts them.
 	Count
@@ -293,6 +302,14 @@ var table = [Count]entry{
 	FrameSender:             {"frame_sender", "the frame names another sender than the one who sent it, or one who is not in the group"},
 	FrameStale:              {"frame_stale", "the frame is of an earlier life of its sender, or of a view that is over"},
 	SnapshotUnusable:        {"snapshot_unusable", "the snapshot is damaged, or of another group, or older than what is here"},
+	ExportBehind:            {"export_behind", "points came faster than they could be written down: the queue was full"},
+	ExportBuffer:            {"export_buffer", "the data base was away for longer than the memory buffer lasts: the oldest points were dropped"},
+	ExportSpool:             {"export_spool", "the data base was away for longer than the spool on disk lasts: the oldest points were dropped"},
+	ExportRefused:           {"export_refused", "the data base refuses the point, and would refuse it again"},
+	ExportTooLarge:          {"export_too_large", "the data base does not take even one such point: its limit is too small"},
+	ExportMalformed:         {"export_malformed", "the point cannot be written as a line: it has no field, or a name that cannot be"},
+	ExportCorrupt:           {"export_corrupt", "the spool on disk was damaged, or was being written when the host died"},
+	ExportEnded:             {"export_ended", "the program ended before the data base took the point"},
 
 	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
 	RequestUnauthenticated: {"request_unauthenticated", "the request has no MAC, and its sender must have one"},

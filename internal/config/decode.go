@@ -226,6 +226,8 @@ func setDefault(p any) {
 		*x = defaultLocal()
 	case *HTTP:
 		*x = defaultHTTP()
+	case *Influx:
+		*x = defaultInflux()
 	}
 }
 

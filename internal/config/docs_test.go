@@ -49,7 +49,7 @@ func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n"), rootPaths())
+	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n[influx]\nurl = \"http://127.0.0.1:8086\"\nbucket = \"clockd\"\n"), rootPaths())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,11 @@ func CheckKeys(c *config.Config) error {
 	if _, err := loadSecrets(c); err != nil {
 		return err
 	}
+	if c.Influx != nil {
+		if err := influxTarget(c.Influx).Check(); err != nil {
+			return err
+		}
+	}
 	return web.Check(c.HTTP)
 }
 

@@ -82,6 +82,9 @@ func (d *daemon) status(s *node.Snapshot) *control.Status {
 	if d.server != nil {
 		out.Server = d.server.status()
 	}
+	if d.influx != nil {
+		out.Influx = d.influx.writer.Status()
+	}
 	if d.recorder != nil {
 		bytes, ended := d.recorder.Status()
 		out.EventLog = &control.EventLog{Path: d.config.Log.Events, Bytes: bytes, Ended: ended}
@@ -97,6 +100,15 @@ func (d *daemon) snapshot(s *node.Snapshot) *control.Snapshot {
 	}
 	if s.Group != nil {
 		out.Promised = &s.Group.Promised
+	}
+	if s.Interval.Status.Sound() {
+		out.LowS, out.HighS = control.Known(s.Interval.Earliest.Seconds(s.Time)), control.Known(s.Interval.Latest.Seconds(s.Time))
+	}
+	if e := &s.Estimate; s.Steps > 0 && e.Used > 0 && e.Reason == reason.OK {
+		// The estimate is of the raw timeline at its instant; since then true time has gone on at the estimated rate.
+		since := float64(s.Now.Sub(e.At)) / d.counter.Frequency().Hertz
+		out.EstimateS = control.Known(e.Offset + e.Rate*since - s.Time.Seconds(s.Raw))
+		out.EstimateStdS = control.Known(e.OffsetStd)
 	}
 	return out
 }
@@ -122,6 +134,9 @@ func (d *daemon) trouble() []string {
 	add("the control socket: ", d.controlError)
 	if d.web != nil {
 		add("HTTP: ", d.web.Trouble())
+	}
+	if d.influx != nil {
+		add("InfluxDB: ", d.influx.writer.Status().Trouble)
 	}
 	if d.recorder != nil {
 		if _, ended := d.recorder.Status(); ended != "" {
@@ -189,7 +204,7 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 		if !slot.address.IsValid() && out.Reason != reason.OK {
 			out.Reason = slot.why
 		}
-		if out.Reason != reason.OK {
+		if out.Reason != reason.OK && slot.why != reason.OK {
 			out.Detail = slot.detail
 		}
 	}

@@ -103,6 +103,7 @@ func (c *Collector) walk(emit func(family, *sample)) error {
 	w.group(s.Status.Group)
 	w.ntp(s.Status.Server)
 	w.daemon(s)
+	w.influx(s.Status.Influx)
 	names := unique{}
 	for i := range s.Sources.Sources {
 		w.source(&s.Sources.Sources[i], names)
@@ -337,6 +338,21 @@ func (w *writer) daemon(s *control.Snapshot) {
 	w.put(daemonReloads, float64(s.Status.Config.Reloads))
 	w.put(daemonTroubles, float64(len(s.Status.Trouble)))
 	w.truth(daemonStamps, s.KernelStamps)
+}
+
+func (w *writer) influx(s *control.Influx) {
+	if s == nil {
+		return
+	}
+	w.put(influxWritten, float64(s.Written))
+	w.counts(influxDropped, s.Dropped)
+	w.put(influxRetries, float64(s.Retries))
+	w.put(influxWaiting, float64(s.BufferedPoints), "memory")
+	w.put(influxWaiting, float64(s.SpooledPoints), "spool")
+	w.put(influxWaitingBytes, float64(s.BufferedBytes), "memory")
+	w.put(influxWaitingBytes, float64(s.SpooledBytes), "spool")
+	w.known(influxWriteAge, s.LastWriteAgeS)
+	w.known(influxErrorAge, s.LastErrorAgeS)
 }
 
 // of returns a source's family; a peer's is the next.

@@ -62,6 +62,8 @@ func full(n int) *control.Snapshot {
 	t.Reports, t.Counter.Hertz = map[string]uint64{"stale": 2}, 1e9
 	t.Sources = control.SourceCount{Configured: n, Answering: n, Used: n - 1, False: 1, MaxFalse: 1}
 	t.Server = &control.Server{Requests: 9, Answers: 7, InterleavedAnswers: 2, AuthenticatedAnswers: 1, Rejected: map[string]uint64{"request_rate": 2}}
+	t.Influx = &control.Influx{Written: 70, Retries: 2, Dropped: map[string]uint64{"export_buffer": 3}, BufferedPoints: 5, SpooledBytes: 6, LastWriteAgeS: pointer(8.0),
+		LastErrorAgeS: pointer(9.0)}
 	s.CorrectionS, s.KernelStamps = pointer(1.5), true
 	s.Promised = &agreement.Guarantee{Contraction: 0.5, Convergence: 1e-4, Precision: 2e-4, EnvelopeRate: 1e-5, Accuracy: 1e-3}
 	t.Group = &control.Group{Status: agreement.Sync, Members: n + 1, Faults: 1, Margin: -1, Rounds: 5, Skipped: 1, SpreadS: pointer(1e-4),
@@ -111,6 +113,8 @@ func TestAllThatIsKnownIsShown(t *testing.T) {
 		`clockd_source_used{source="source3.example"} 0`, `clockd_source_stamp_info{source="source0.example",transmit="kernel",receive="hardware"} 1`,
 		`clockd_peer_last_rejection{peer="peer1",reason="peer_outlier"} 1`, `clockd_group_used_members 4`, `clockd_group_margin -1`,
 		`clockd_ntp_drops_total{reason="request_rate"} 2`, `clockd_property_granularity_seconds 1e-09`, `clockd_property_convergence_bound_seconds 0.0001`,
+		`clockd_influx_points_total 70`, `clockd_influx_dropped_points_total{reason="export_buffer"} 3`, `clockd_influx_waiting_points{place="memory"} 5`,
+		`clockd_influx_waiting_bytes{place="spool"} 6`, `clockd_influx_last_write_age_seconds 8`,
 		`clockd_sources{state="false"} 1`, `clockd_clock_next_poll_seconds 3`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
@@ -126,7 +130,7 @@ func TestWhatIsNotKnownHasNoSeries(t *testing.T) {
 	_, text := scrape(t, unknowing(), nil)
 	for _, absent := range []string{
 		"clockd_clock_bound_seconds ", "clockd_clock_rate", "clockd_clock_correction", "clockd_clock_slew_remaining", "clockd_clock_last_sample", "clockd_clock_holdover_age",
-		"clockd_clock_stratum", "clockd_property_precision", "clockd_property_accuracy", "clockd_property_reading_error", "clockd_property_convergence", "clockd_group_", "clockd_ntp_", "clockd_peer_",
+		"clockd_clock_stratum", "clockd_property_precision", "clockd_property_accuracy", "clockd_property_reading_error", "clockd_property_convergence", "clockd_group_", "clockd_ntp_", "clockd_peer_", "clockd_influx_",
 		"clockd_source_offset", "clockd_source_half_width", "clockd_source_delay", "clockd_source_jitter", "clockd_source_stratum", "clockd_source_stamp", "clockd_source_interleaved",
 		"clockd_source_last_rejection", "clockd_source_rejections", "clockd_source_rate", "clockd_source_server_error", "NaN", "+Inf",
 	} {

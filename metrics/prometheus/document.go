@@ -37,6 +37,7 @@ What ` + "`/metrics`" + ` of a daemon shows to Prometheus, once its configuratio
 - Times are in seconds, rates are ratios (1e-6 is 1 ppm). ` + "`source`" + ` and ` + "`peer`" + ` are names of the configuration, ` + "`reason`" + ` a code of the
   [one list](../reason/reason.go): the number of series is bounded by the configuration.
 - Rate (ρ_v), steadiness (σ) and tightness (τ) are missing: one host cannot know them. clockbench measures them.
+- Every single exchange, with nanosecond times, goes to InfluxDB if asked so: [influxdb.md](influxdb.md).
 - Rules and alerts are in [deploy/prometheus](../deploy/prometheus), what to do about each in [runbooks.md](runbooks.md).
 - Beside these there are the usual ` + "`go_*` and `process_*`" + `.
 `

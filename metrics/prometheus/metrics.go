@@ -67,6 +67,13 @@ const (
 	daemonReloads
 	daemonTroubles
 	daemonStamps
+	influxWritten
+	influxDropped
+	influxRetries
+	influxWaiting
+	influxWaitingBytes
+	influxWriteAge
+	influxErrorAge
 	partyFamilies
 )
 
@@ -103,6 +110,7 @@ const (
 
 func clockFamilies() []metric {
 	const clock, property, group, ntp, daemon = "The clock", "The properties", "The group", "The NTP server", "The daemon"
+	const influx = "What is sent to InfluxDB"
 	return []metric{
 		{"clockd_clock_status", "Whether the virtual clock can be trusted: 1 for the status that it has, 0 for the others. In synchronised and holdover its interval holds.", gauge, []string{"status"}, clock},
 		{"clockd_clock_kind", "What the clock's interval contains: true time (EXTERNAL) or only what the group's clocks have in common (INTERNAL): 1 for the one, 0 for the other.", gauge, []string{"kind"}, clock},
@@ -151,6 +159,13 @@ func clockFamilies() []metric {
 		{"clockd_config_reloads_total", "How often the configuration was reloaded.", counter, nil, daemon},
 		{"clockd_troubles", "How many things are wrong with the daemon itself; clockd status names them.", gauge, nil, daemon},
 		{"clockd_kernel_stamps_wanted", "1 if the configuration lets the kernel stamp packets, else 0.", gauge, nil, daemon},
+		{"clockd_influx_points_total", "Points that InfluxDB took. Missing, as all of clockd_influx, where nothing is sent there.", counter, nil, influx},
+		{"clockd_influx_dropped_points_total", "Points that were given up, by reason code; a code that never occurred has no series.", counter, []string{"reason"}, influx},
+		{"clockd_influx_retries_total", "Batches that had to be tried again.", counter, nil, influx},
+		{"clockd_influx_waiting_points", "Points that wait to be written, by place: memory or spool (on disk).", gauge, []string{"place"}, influx},
+		{"clockd_influx_waiting_bytes", "What the waiting points take, by place.", gauge, []string{"place"}, influx},
+		{"clockd_influx_last_write_age_seconds", "How long ago InfluxDB last took points. Missing before the first.", gauge, nil, influx},
+		{"clockd_influx_last_error_age_seconds", "How long ago InfluxDB last did not take points. Missing if it always did.", gauge, nil, influx},
 	}
 }
 
