@@ -16,7 +16,8 @@ BENCHCOUNT ?= 5
 BENCH     ?= .
 # Packages in which nothing runs beside anything: the race detector has nothing to see there and makes their long computations ten
 # times longer. `make lint` checks that they start no goroutine; `make soak` runs them with the detector all the same.
-ALONE := sync/agreement sync/roundtrip metrics internal/node internal/sim internal/lab/course internal/lab/report internal/lab/simrun
+ALONE := sync/agreement sync/roundtrip metrics internal/node internal/sim internal/lab/course internal/lab/report internal/lab/simrun \
+	order/abcast/core order/abcast/explore
 # Further words for `clockd demo`, such as ARGS="--for 30s --json", and for `go test`.
 ARGS      ?=
 TESTFLAGS ?=
