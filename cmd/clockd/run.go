@@ -90,7 +90,7 @@ func (a *app) run(ctx context.Context, path string) error {
 	stop := onHangup(reload)
 	defer stop()
 	o := daemon.Options{
-		Config: c, ConfigPath: origin, Reload: reload, Version: a.version, Log: log, Level: level, Notify: notifier(log), Watchdog: watchdog(log),
+		Config: c, ConfigPath: origin, Reload: reload, Version: a.version, Boot: a.getenv("CLOCKD_BOOT_ID"), Log: log, Level: level, Notify: notifier(log), Watchdog: watchdog(log),
 		Load: func() (*config.Config, error) {
 			next, _, err := a.loadConfig(path)
 			return next, err

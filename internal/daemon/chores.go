@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
@@ -91,6 +92,19 @@ func (d *daemon) chores() error {
 		return d.checkTrust()
 	}
 	return nil
+}
+
+// resync is what a hook asks for who knows that the host was disrupted: what was measured is void, all sources are asked in a quick
+// burst, and the clock begins a new epoch.
+func (d *daemon) resync(name string) (*control.Resync, error) {
+	why, err := control.ResyncReason(name)
+	if err != nil {
+		return nil, err
+	}
+	before := d.published.Clock.Epoch
+	_ = d.watch.Look() // what happened until now is dealt with
+	d.handle(node.Event{Kind: node.EventDisruption, Reason: why})
+	return &control.Resync{Epoch: before, Reason: why}, nil
 }
 
 // checkTrust asks whether the kernel still trusts the counter. If not, "auto" chooses another on a fresh page; a counter that was

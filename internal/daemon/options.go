@@ -31,6 +31,8 @@ type Options struct {
 	// Log is where the daemon logs; nil: nowhere. Level, if not nil, follows log.level at a reload.
 	Log   *slog.Logger
 	Level *slog.LevelVar
+	// Boot is the identity of the host's boot as the page's readers see it, "" if this process sees the same.
+	Boot string
 	// Counter, if not nil, is used in the place of the one that the configuration names: a demonstration's skewed counter.
 	Counter hw.Counter
 	// Seed makes the requests' nonces; the zero value asks the system for a secret one.
