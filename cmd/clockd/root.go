@@ -23,6 +23,8 @@ type app struct {
 	out, err io.Writer
 	getenv   func(string) string
 	uid      int
+	// alone: the whole process is this one command's, which may give up privileges for good.
+	alone bool
 	// hostDirectory is where the daemon of the host, rather than of a user, has its page and its socket.
 	hostDirectory string
 	// terminal: out is one, so colours are welcome.
@@ -34,7 +36,7 @@ type app struct {
 }
 
 func newApp(version string) *app {
-	a := &app{version: version, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, uid: os.Geteuid(), hostDirectory: "/run/clockd"}
+	a := &app{version: version, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, uid: os.Geteuid(), hostDirectory: "/run/clockd", alone: true}
 	info, err := os.Stdout.Stat()
 	a.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return a
