@@ -231,6 +231,14 @@ func (w *PageWriter) PublishReason(k *Coefficients, why reason.Code) error {
 	return w.page.publish(k, why)
 }
 
+// Mark tells readers, from the next publication on, which disruptions of the virtual machine it takes account of: marker is
+// hw.VMClock's. Readers that see another marker there know at once that what they read is void.
+func (w *PageWriter) Mark(marker uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.page.marked, w.page.marker = true, marker
+}
+
 // LastEpoch returns the epoch in the page that was there before, 0 if there was none. A new clock must step above it
 // (Clock.SetEpoch), since readers take an unchanged epoch for an undisturbed clock.
 func (w *PageWriter) LastEpoch() Epoch { return w.lastEpoch }

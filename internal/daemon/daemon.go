@@ -189,7 +189,7 @@ func (d *daemon) openCounter() error {
 	}
 	d.last = d.counter.Read()
 	var err error
-	d.watch, err = newWatch(d.counter)
+	d.watch, err = newWatch(d.counter, d.openVMClock())
 	return err
 }
 
@@ -203,6 +203,7 @@ func (d *daemon) openPage() error {
 		return fmt.Errorf("daemon: %w", err)
 	}
 	d.page = page
+	d.markPage()
 	return nil
 }
 

@@ -43,6 +43,8 @@ type Options struct {
 	// Started is called from the loop when the page exists and the loop runs, with the addresses that are served; again after a
 	// restart within Run, which a counter that went backwards causes.
 	Started func(served []netip.AddrPort)
+	// VMClock is the hypervisor's device; "": hw.VMClockPath.
+	VMClock string
 	// Lookup resolves names; nil: the system's resolver.
 	Lookup lookupFunc
 
@@ -68,6 +70,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Started == nil {
 		o.Started = func([]netip.AddrPort) {}
+	}
+	if o.VMClock == "" {
+		o.VMClock = hw.VMClockPath
 	}
 	if o.Lookup == nil {
 		o.Lookup = systemLookup

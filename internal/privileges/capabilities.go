@@ -53,13 +53,28 @@ func Limit(need ...Capability) (left []string, err error) {
 	if err := cap.ResetAmbient(); err != nil {
 		return nil, fmt.Errorf("privileges: the ambient capabilities cannot be given up: %w", err)
 	}
-	if err := next.SetProc(); err != nil {
-		return nil, fmt.Errorf("privileges: capabilities cannot be given up: %w", err)
+	if err := become(next); err != nil {
+		return nil, err
 	}
 	if _, err := cap.Prctlw(prSetNoNewPrivs, 1); err != nil {
 		return nil, fmt.Errorf("privileges: no_new_privs cannot be set: %w", err)
 	}
 	return left, nil
+}
+
+// become gives up what is not in next. A service manager may have left just that already, and forbidden the call.
+func become(next *cap.Set) error {
+	difference, err := cap.GetProc().Cf(next)
+	if err != nil {
+		return fmt.Errorf("privileges: %w", err)
+	}
+	if !difference.Has(cap.Permitted) && !difference.Has(cap.Effective) {
+		return nil
+	}
+	if err := next.SetProc(); err != nil {
+		return fmt.Errorf("privileges: capabilities cannot be given up: %w", err)
+	}
+	return nil
 }
 
 const prSetNoNewPrivs = 38

@@ -207,6 +207,10 @@ func hardened(t *testing.T, d *debian) {
 			t.Errorf("the daemon has no %q in\n%s", want, status)
 		}
 	}
+	if log := d.Run("journalctl", "--no-pager", "--unit=clockd", "--output=cat"); !strings.Contains(log, "msg=privileges kept=cap_net_bind_service seccomp=true uid=") ||
+		strings.Contains(log, "more privileges") {
+		t.Errorf("the daemon does not say what it gave up:\n%s", log)
+	}
 	if owner := d.Run("stat", "--format=%U", "/proc/"+pid); owner != "clockd" {
 		t.Errorf("the daemon runs as %s", owner)
 	}
