@@ -119,6 +119,9 @@ func (s *System) child() int {
 	return pid
 }
 
+// Leader returns the process id, outside, of the system's first process: nsenter(1) goes in by it.
+func (s *System) Leader() int { return s.leader }
+
 // Command returns a command that runs inside, as root.
 func (s *System) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--target", strconv.Itoa(s.leader), "--all", "--", name}, args...)...)

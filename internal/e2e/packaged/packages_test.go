@@ -19,9 +19,18 @@ const (
 	newVersion = "1.0.1"
 )
 
+// asked skips a test that takes longer than `make test` may: building packages and booting systems is `make test-systemd`.
+func asked(t *testing.T) {
+	t.Helper()
+	if os.Getenv("CLOCKD_TEST_SYSTEMD") == "" {
+		t.Skip("run by `make test-systemd`, and with the environment variable CLOCKD_TEST_SYSTEMD=1")
+	}
+}
+
 // tools puts the tools that `make deps` builds on the path, and skips the test if they are not there.
 func tools(t *testing.T) {
 	t.Helper()
+	asked(t)
 	bin, err := filepath.Abs(filepath.Join(root, ".tools/bin"))
 	if err != nil {
 		t.Fatal(err)

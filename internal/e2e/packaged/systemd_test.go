@@ -29,10 +29,14 @@ type debian struct {
 func boot(t *testing.T) *debian {
 	t.Helper()
 	tools(t)
-	d := &debian{t: t, dist: t.TempDir()}
 	net := testkit.NamespaceNet(t, 2)
-	d.server = testkit.StartChronyd(t, testkit.ChronyOptions{LocalStratum: 1, Address: net.Hosts[0].Address, Port: 123, Host: net.Hosts[0]})
-	d.System = testkit.BootSystemd(t, net.Hosts[1])
+	server := testkit.StartChronyd(t, testkit.ChronyOptions{LocalStratum: 1, Address: net.Hosts[0].Address, Port: 123, Host: net.Hosts[0]})
+	return bootAt(t, net.Hosts[1], server)
+}
+
+func bootAt(t *testing.T, host *testkit.Host, server *testkit.Chronyd) *debian {
+	t.Helper()
+	d := &debian{t: t, dist: t.TempDir(), server: server, System: testkit.BootSystemd(t, host)}
 	t.Cleanup(func() {
 		if t.Failed() {
 			log, _ := d.Try("journalctl", "--no-pager", "--output=short-precise", "--lines=150", "--unit=clockd", "--unit=clockd-wait")
