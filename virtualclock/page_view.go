@@ -169,7 +169,9 @@ func (v *view) look() (Reading, reason.Code) {
 }
 
 // disrupted is view.disrupted of what was copied, after the counter was read.
-func (k *content) disrupted(m *hw.VMClock) bool { return m != nil && k.marked && m.Marker() != k.marker }
+func (k *content) disrupted(m *hw.VMClock) bool {
+	return m != nil && k.marked && m.Marker() != k.marker
+}
 
 // reading judges the content at counter reading c.
 func (k *content) reading(c hw.Ticks) (Reading, reason.Code) {
