@@ -14,12 +14,12 @@ import (
 
 // No unit is less hardened than was promised.
 func TestUnitsAreHardened(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
+	analyse, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is not installed")
 	}
 	for _, unit := range []string{"clockd.service", "clockd-wait.service"} {
-		out, err := exec.Command(analyze, "security", "--no-pager", "--offline=true", "--threshold=15", filepath.Join(root, "deploy/systemd", unit)).CombinedOutput()
+		out, err := exec.Command(analyse, "security", "--no-pager", "--offline=true", "--threshold=15", filepath.Join(root, "deploy/systemd", unit)).CombinedOutput()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", unit, err, out)
 		}
