@@ -22,7 +22,7 @@ func TestImageIsReproducibleAndRuns(t *testing.T) {
 	dist := t.TempDir()
 	for i := range images {
 		c := exec.Command(filepath.Join(root, "scripts/image"), runtime.GOARCH)
-		c.Env = append(os.Environ(), "VERSION="+oldVersion, "DIST="+dist, "TMPDIR="+t.TempDir())
+		c.Env = append(os.Environ(), "VERSION="+oldVersion, "DIST="+dist, "TMPDIR="+t.TempDir(), "SOURCE_DATE_EPOCH=1750000000")
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("scripts/image: %v\n%s", err, out)
 		}

@@ -44,7 +44,8 @@ func tools(t *testing.T) {
 func build(t *testing.T, version, dist string, settings ...string) {
 	t.Helper()
 	c := exec.Command(filepath.Join(root, "scripts/packages"), runtime.GOARCH)
-	c.Env = append(os.Environ(), "VERSION="+version, "DIST="+dist, "TZ=Asia/Kathmandu", "TMPDIR="+t.TempDir())
+	c.Env = append(os.Environ(), "VERSION="+version, "DIST="+dist, "TZ=Asia/Kathmandu", "TMPDIR="+t.TempDir(),
+		"SOURCE_DATE_EPOCH=1750000000") // a commit during the test is no difference
 	c.Env = append(c.Env, settings...)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("scripts/packages: %v\n%s", err, out)
