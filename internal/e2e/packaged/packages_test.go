@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/clockd/clockd/internal/testkit"
@@ -67,8 +66,15 @@ func TestPackagesAreReproducibleAndClean(t *testing.T) {
 	lintian, rpm := testkit.RequireTool(t, "lintian"), testkit.RequireTool(t, "rpm")
 	first, second := t.TempDir(), t.TempDir()
 	build(t, oldVersion, first)
+	// Another home, but not another download of everything.
+	for _, name := range []string{"GOCACHE", "GOMODCACHE"} {
+		out, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(name, strings.TrimSpace(string(out)))
+	}
 	t.Setenv("HOME", t.TempDir())
-	t.Setenv("GOCACHE", goCache(t))
 	t.Setenv("LANG", "de_DE.UTF-8")
 	build(t, oldVersion, second)
 	entries, err := os.ReadDir(first)
@@ -98,13 +104,3 @@ func TestPackagesAreReproducibleAndClean(t *testing.T) {
 		}
 	}
 }
-
-// goCache is where Go keeps what it has built: found once, as it depends on HOME.
-var goCache = func() func(t *testing.T) string {
-	find := sync.OnceValue(func() string {
-		out, _ := exec.Command("go", "env", "GOCACHE").Output()
-		return strings.TrimSpace(string(out))
-	})
-	find()
-	return func(t *testing.T) string { t.Helper(); return find() }
-}()
