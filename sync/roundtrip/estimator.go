@@ -6,8 +6,9 @@ const (
 	gridPoints = 32
 	gridReach  = 5.0 // standard deviations
 	edgeReach  = 5.0 // doubts of the onset
-	// modelMemory is over how many samples the models compete, learnMemory over how many the delays are learnt.
-	modelMemory = 150
+	// modelShare is how probable it is held to be that the oscillator follows another model from one sample to the next.
+	modelShare = 1e-4
+	// learnMemory is over how many samples the delays are learnt.
 	learnMemory = 1000
 	// outlierExcess is how many times longer above the least than the median a round trip may be and still be used.
 	outlierExcess = 10
@@ -33,8 +34,8 @@ type model struct {
 	noise                        float64 // variance of the server's own noise, learnt where learnsNoise
 	learnsNoise                  bool
 	walk, driftWalk              float64 // spectral densities of the random walks of rate and of drift
-	log                          float64 // its recent log-likelihood
-	weight                       float64
+	log                          float64 // log-likelihood of the present exchange
+	weight                       float64 // its probability, given all exchanges
 }
 
 // estimator is the point estimate of one source's offset and rate: a bank of assumed-density filters over a learnt model of
@@ -44,11 +45,12 @@ type model struct {
 // the answer offset ≥ backward + its delay, and the delays' density above the least is learnt (delayDensity, onset). The
 // product of the two densities over the present Gaussian is integrated on a grid and replaced by the Gaussian with the same
 // mean and variance. Several models of the oscillator's wander run side by side and are weighted by how well they predicted
-// (Bayesian model averaging with forgetting); none of the noise is told beforehand.
+// (Bayesian model averaging with fixed share, Herbster and Warmuth 1998); none of the noise is told beforehand.
 //
 // It knows nothing of the guaranteed interval; the Filter clamps it.
 type estimator struct {
 	bank    [models]model
+	shape   shape
 	density delayDensity
 	onset   onset
 	edge    edge
@@ -129,37 +131,46 @@ func (e *estimator) update(forward, backward, dt float64) {
 		for j := range e.bank {
 			e.bank[j].predict(dt)
 		}
+		e.shape.predict(dt)
 		return
 	}
 	if e.edge.valid {
 		_, std, _, _ := e.at(dt)
 		e.edge.learn(&e.density, offset, std, forward, backward, e.forwardLeast, e.backwardLeast, e.flat)
 	}
-	best, most := 0, math.Inf(-1)
+	most := math.Inf(-1)
 	for j := range e.bank {
 		m := &e.bank[j]
 		m.predict(dt)
-		l := 0.0
 		if m.normal {
-			l = e.measureNormal(m, forward, backward)
+			m.log = e.measureNormal(m, forward, backward)
 		} else {
-			l = e.measure(m, forward, backward, dt)
+			m.log = e.measure(m, forward, backward, dt)
 		}
-		m.log = m.log*(1-1.0/modelMemory) + l
-		if m.log > most {
-			best, most = j, m.log
-		}
+		most = max(most, m.log)
 	}
+	e.learnDelays(e.compete(most), forward, backward)
+	e.shape.update(e, forward, backward, dt)
+}
+
+// compete weighs the models by how probable they held the present exchange to be, the best one by exp(most), and returns the most probable.
+// Each keeps a little: a model that was wrong for days takes over within a few exchanges once it is right.
+func (e *estimator) compete(most float64) *model {
 	total := 0.0
 	for j := range e.bank {
 		m := &e.bank[j]
-		m.weight = math.Exp(m.log - most)
+		m.weight = (m.weight*(1-modelShare) + modelShare/models) * math.Exp(m.log-most)
 		total += m.weight
 	}
+	best := &e.bank[0]
 	for j := range e.bank {
-		e.bank[j].weight /= total
+		m := &e.bank[j]
+		m.weight /= total
+		if m.weight > best.weight {
+			best = m
+		}
 	}
-	e.learnDelays(&e.bank[best], forward, backward)
+	return best
 }
 
 // start takes the first exchange.
@@ -405,22 +416,29 @@ func (e *estimator) shift(d float64) {
 	for j := range e.bank {
 		e.bank[j].offset -= d
 	}
+	e.shape.shift(d)
 }
 
 // confine moves models whose offset, dt seconds after the last update, is outside [low, high] to its edge, and makes them less
 // sure of themselves by as much.
 func (e *estimator) confine(low, high, dt float64) {
 	for j := range e.bank {
-		m := &e.bank[j]
-		offset := m.offset + m.rate*dt + m.drift*dt*dt/2
-		if miss := min(max(offset, low), high) - offset; miss != 0 {
-			m.offset += miss
-			m.p00 += square(miss)
-		}
+		e.bank[j].confine(low, high, dt)
+	}
+	for i := range e.shape.count {
+		e.shape.part[i].confine(low, high, dt)
 	}
 }
 
-// mean returns the estimate dt seconds after the last update, without its doubt.
+func (m *model) confine(low, high, dt float64) {
+	offset := m.offset + m.rate*dt + m.drift*dt*dt/2
+	if miss := min(max(offset, low), high) - offset; miss != 0 {
+		m.offset += miss
+		m.p00 += square(miss)
+	}
+}
+
+// mean returns the mean of what is known dt seconds after the last update, without its doubt.
 func (e *estimator) mean(dt float64) (offset, rate float64) {
 	for j := range e.bank {
 		m := &e.bank[j]
@@ -430,7 +448,7 @@ func (e *estimator) mean(dt float64) (offset, rate float64) {
 	return offset, rate
 }
 
-// at is mean with the standard deviations.
+// at returns the estimate dt seconds after the last update with its standard deviations: the mean, moved to where large errors are rarer.
 func (e *estimator) at(dt float64) (offset, offsetStd, rate, rateStd float64) {
 	offset, rate = e.mean(dt)
 	var v0, v1 float64
@@ -440,5 +458,5 @@ func (e *estimator) at(dt float64) (offset, offsetStd, rate, rateStd float64) {
 		v0 += m.weight * (max(m.p00, 0) + square(m.offset-offset))
 		v1 += m.weight * (max(m.p11, 0) + square(m.rate-rate))
 	}
-	return offset, math.Sqrt(v0), rate, math.Sqrt(v1)
+	return offset + e.shape.point, math.Sqrt(v0 + square(e.shape.point)), rate, math.Sqrt(v1)
 }
