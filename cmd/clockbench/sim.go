@@ -171,6 +171,9 @@ func (r *report) verdict() error {
 		if s := &r.Summary[i]; s.AssumptionsHold && s.BoundViolations > 0 {
 			wrong = append(wrong, fmt.Sprintf("%s (%d intervals in %d runs)", s.Scenario, s.BoundViolations, s.ViolatedRuns))
 		}
+		if s := &r.Summary[i]; s.AssumptionsHold && s.Vouched != nil && s.Vouched.Kept && s.Vouched.BoundViolations > 0 {
+			wrong = append(wrong, fmt.Sprintf("%s with a wander bound (%d intervals)", s.Scenario, s.Vouched.BoundViolations))
+		}
 	}
 	if wrong == nil {
 		return nil

@@ -387,6 +387,7 @@ func (h *Host) onHandle(slot int32) {
 	}
 	l := w.links[m.link]
 	l.Answers++
+	l.digest = fold(fold(l.digest, uint64(m.exchange.depart.At)), uint64(m.exchange.arrive.At))
 	if m.genuine && !l.Peer && !w.BoundsOnly {
 		l.comparison.take(h, m)
 	}

@@ -17,6 +17,8 @@ type Link struct {
 	index      int32
 	comparison comparison
 	replay     []byte
+	// digest is of the stamps of all answers.
+	digest uint64
 }
 
 // manyLinks is from how many on they are found by a map.

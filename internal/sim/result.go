@@ -82,6 +82,8 @@ type Result struct {
 	Reasons       map[string]uint64 `json:"reasons"`
 	// Events is how many events the whole world took.
 	Events uint64 `json:"events"`
+	// Vouched is what the claim would have been with a wander bound; nil where the scenario states none.
+	Vouched *Vouched `json:"vouched"`
 	// Group is what a group of peers did; nil for a client.
 	Group *GroupResult `json:"group"`
 }
@@ -102,30 +104,20 @@ func (s *Scenario) RunWatched(seed uint64, watch func(w *World), progress func(p
 	if watch != nil {
 		watch(w)
 	}
-	end := s.Length.Instant()
-	const parts = 100
-	for i := range Instant(parts) {
-		// end/100 first: no overflow.
-		at := end / parts * (i + 1)
-		if i == parts-1 {
-			at = end
-		}
-		if err := w.Run(at); err != nil {
-			return nil, err
-		}
-		if progress == nil {
-			continue
-		}
-		if err := progress(float64(i+1) / parts); err != nil {
-			return nil, err
-		}
+	share := 1.0 // of the progress
+	if s.vouches() {
+		share = 0.5
+	}
+	if err := w.runTo(s.Length.Instant(), partOf(progress, 0, share)); err != nil {
+		return nil, err
 	}
 	var results []Result
+	digests := map[string]uint64{}
 	for _, h := range w.hosts {
-		if h.Node == nil || h.serve {
-			continue
+		if h.measured() {
+			results = append(results, h.Result())
+			digests[h.Name] = h.digest()
 		}
-		results = append(results, h.Result())
 	}
 	for _, g := range w.groups {
 		results = append(results, g.Result())
@@ -137,8 +129,44 @@ func (s *Scenario) RunWatched(seed uint64, watch func(w *World), progress func(p
 		}
 		r.Scenario, r.Seed, r.AssumptionsHold, r.Length = s.Name, seed, s.AssumptionsHold, Number(s.Length)
 	}
+	if s.vouches() {
+		return results, s.runVouched(seed, results, digests, partOf(progress, share, 1-share))
+	}
 	return results, nil
 }
+
+// runTo runs until instant end; progress, if not nil, is told a hundred times how far it is.
+func (w *World) runTo(end Instant, progress func(part float64) error) error {
+	const parts = 100
+	for i := range Instant(parts) {
+		// end/100 first: no overflow.
+		at := end / parts * (i + 1)
+		if i == parts-1 {
+			at = end
+		}
+		if err := w.Run(at); err != nil {
+			return err
+		}
+		if progress == nil {
+			continue
+		}
+		if err := progress(float64(i+1) / parts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// partOf is the progress of a part of something.
+func partOf(progress func(part float64) error, begin, share float64) func(float64) error {
+	if progress == nil {
+		return nil
+	}
+	return func(part float64) error { return progress(begin + part*share) }
+}
+
+// measured reports whether the host is a client.
+func (h *Host) measured() bool { return h.Node != nil && !h.serve }
 
 // Result sums up what was measured of the host's clock so far.
 func (h *Host) Result() Result {

@@ -71,22 +71,25 @@ type ClientConfig struct {
 
 	DriftBoundPPM  float64 `toml:"drift_bound_ppm"`
 	WanderBoundPPM float64 `toml:"wander_bound_ppm"`
-	CounterPPB     float64 `toml:"counter_error_ppb"`
-	MaxSlewPPM     float64 `toml:"max_slew_ppm"`
-	MaxBound       Length  `toml:"max_bound"`
-	HoldoverAfter  Length  `toml:"holdover_after"`
-	Heartbeat      Length  `toml:"heartbeat"`
-	Lifetime       Length  `toml:"lifetime"`
-	MaxFalse       *int    `toml:"max_false"`
-	TargetError    Length  `toml:"target_error"`
-	Poll           Length  `toml:"poll"`
-	MaxPoll        Length  `toml:"max_poll"`
-	Burst          *int    `toml:"burst"`
-	BurstSpacing   Length  `toml:"burst_spacing"`
-	Timeout        Length  `toml:"timeout"`
-	Interleaved    *bool   `toml:"interleaved"`
-	MinDelay       Length  `toml:"min_delay"`
-	MaxServerError Length  `toml:"max_server_error"`
+	// VouchedWanderPPM is a wander that the oscillator keeps within any hour but the node is not told: a second run with the same seed
+	// is, and its bounds are reported beside the first one's.
+	VouchedWanderPPM float64 `toml:"vouched_wander_ppm"`
+	CounterPPB       float64 `toml:"counter_error_ppb"`
+	MaxSlewPPM       float64 `toml:"max_slew_ppm"`
+	MaxBound         Length  `toml:"max_bound"`
+	HoldoverAfter    Length  `toml:"holdover_after"`
+	Heartbeat        Length  `toml:"heartbeat"`
+	Lifetime         Length  `toml:"lifetime"`
+	MaxFalse         *int    `toml:"max_false"`
+	TargetError      Length  `toml:"target_error"`
+	Poll             Length  `toml:"poll"`
+	MaxPoll          Length  `toml:"max_poll"`
+	Burst            *int    `toml:"burst"`
+	BurstSpacing     Length  `toml:"burst_spacing"`
+	Timeout          Length  `toml:"timeout"`
+	Interleaved      *bool   `toml:"interleaved"`
+	MinDelay         Length  `toml:"min_delay"`
+	MaxServerError   Length  `toml:"max_server_error"`
 }
 
 // ServerConfig describes a server, or Count like ones, and the ways to and from it.
@@ -216,7 +219,7 @@ func (s *Scenario) check() error {
 		s.Client.Count = max(s.Client.Count, 1)
 	}
 	bad(len(s.Faults) <= maxEntries, "there are %d faults; at most %d are allowed", len(s.Faults), maxEntries)
-	errs = append(errs, s.Client.Oscillator.check(), s.Client.Stamps.check(), s.checkServers())
+	errs = append(errs, s.Client.Oscillator.check(), s.Client.Stamps.check(), s.checkServers(), s.checkVouched())
 	if s.Group != nil {
 		servers := 0
 		for i := range s.Servers {

@@ -39,6 +39,8 @@ type Summary struct {
 	// Published are the peers' figures, and the ratios of ours to them; null where nobody has published any.
 	Published *Published `json:"published"`
 	Ratios    Ratios     `json:"ratios"`
+	// Vouched sums up the second runs with a wander bound; nil where the scenario states none.
+	Vouched *VouchedSummary `json:"vouched"`
 	// Group sums up groups of peers; nil where clients were measured.
 	Group *GroupSummary `json:"group"`
 }
@@ -99,6 +101,7 @@ func (s *Scenario) Summarise(results []Result) Summary {
 		sum.WorstViolation = max(sum.WorstViolation, r.WorstViolation)
 		sum.Events += r.Events
 	}
+	sum.Vouched = summariseVouched(results, sum.MedianHalfWidth, sum.ChronyHalfWidth)
 	sum.Group = summariseGroups(results)
 	sum.Ratios = Ratios{
 		RMSToChrony: Number(math.NaN()), RMSToTuned: Number(math.NaN()), RMSToOracle: Number(math.NaN()), P99ToChrony: Number(math.NaN()),
