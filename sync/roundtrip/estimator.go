@@ -6,6 +6,8 @@ const (
 	gridPoints = 32
 	gridReach  = 5.0 // standard deviations
 	edgeReach  = 5.0 // doubts of the onset
+	// doubtScale turns the onset's doubt into the scale of the fall below an edge.
+	doubtScale = 0.35
 	// modelShare is how probable it is held to be that the oscillator follows another model from one sample to the next.
 	modelShare = 1e-4
 	// learnMemory is over how many samples the delays are learnt.
@@ -68,7 +70,8 @@ type estimator struct {
 	// earlier holds the least delays of the path before this one; settling counts samples on a new one.
 	earlier  [2]float64
 	settling int
-	// outlier: the present round trip is so long that it says nothing but that something has happened to the path.
+	// outlier: the present round trip is so long that something may have happened to the path. No delay is probable then, but none is shorter
+	// than the least: one direction may have been quick all the same.
 	outlier bool
 	// delayMean and delayVariance are the round trip's, over the recent samples.
 	delayMean, delayVariance float64
@@ -128,10 +131,7 @@ func (e *estimator) update(forward, backward, dt float64) {
 	offset, _ := e.mean(dt)
 	e.learnPath(forward, backward, offset)
 	if e.outlier {
-		for j := range e.bank {
-			e.bank[j].predict(dt)
-		}
-		e.shape.predict(dt)
+		e.cutAll(forward, backward, dt)
 		return
 	}
 	if e.edge.valid {
@@ -151,6 +151,50 @@ func (e *estimator) update(forward, backward, dt float64) {
 	}
 	e.learnDelays(e.compete(most), forward, backward)
 	e.shape.update(e, forward, backward, dt)
+}
+
+// cutAll takes an exchange of which nothing is to be believed but that its delays were not shorter than the least ones.
+func (e *estimator) cutAll(forward, backward, dt float64) {
+	for j := range e.bank {
+		m := &e.bank[j]
+		m.predict(dt)
+		if !m.normal {
+			e.cut(m, forward, backward)
+		}
+	}
+	for i := range e.shape.count {
+		m := &e.shape.part[i]
+		m.predict(dt)
+		m.weight *= e.cut(m, forward, backward)
+	}
+	e.shape.aim()
+}
+
+// cut conditions a model on the edges of an exchange alone, and returns how probable it held them to be. A model that misses them is left as it
+// is.
+func (e *estimator) cut(m *model, forward, backward float64) float64 {
+	from, to := e.reach(m, forward, backward)
+	if from >= to {
+		return 1
+	}
+	std, step := math.Sqrt(m.p00), (to-from)/gridPoints
+	sum, mean, variance := e.integrate(m.offset, std, from, step, forward, backward, 1/(e.doubt*doubtScale))
+	if sum <= 0 {
+		return 1
+	}
+	m.condition(mean, variance)
+	return sum * step / (std * math.Sqrt(2*math.Pi))
+}
+
+// reach is the part of what a model knows of the offset that an exchange leaves; none of it if from ≥ to.
+func (e *estimator) reach(m *model, forward, backward float64) (from, to float64) {
+	doubt := e.doubt * doubtScale
+	low, high := backward+e.backwardLeast-edgeReach*doubt, forward-e.forwardLeast+edgeReach*doubt
+	if low > high {
+		low, high = backward, forward
+	}
+	std := math.Sqrt(m.p00)
+	return max(low, m.offset-gridReach*std), min(high, m.offset+gridReach*std)
 }
 
 // compete weighs the models by how probable they held the present exchange to be, the best one by exp(most), and returns the most probable.
@@ -290,25 +334,24 @@ func (e *estimator) typical() float64 {
 
 // likelihood is the density of a one-way delay x above the least, which is itself in doubt: below it falls off quickly.
 func (e *estimator) likelihood(x, perDoubt float64) float64 {
-	if x < 0 {
-		return e.density.at(e.flat) * math.Exp(x*perDoubt)
+	height := 1.0
+	if !e.outlier {
+		height = e.density.at(max(x, e.flat))
 	}
-	return e.density.at(max(x, e.flat))
+	if x < 0 {
+		return height * math.Exp(x*perDoubt)
+	}
+	return height
 }
 
 // measure conditions one model on an exchange and returns the log-likelihood of the exchange.
 func (e *estimator) measure(m *model, forward, backward, dt float64) float64 {
-	doubt := e.doubt * 0.35
-	low, high := backward+e.backwardLeast-edgeReach*doubt, forward-e.forwardLeast+edgeReach*doubt
-	if low > high {
-		low, high = backward, forward
-	}
+	from, to := e.reach(m, forward, backward)
 	std := math.Sqrt(m.p00)
-	from, to := max(low, m.offset-gridReach*std), min(high, m.offset+gridReach*std)
 	penalty := 0.0
 	if from >= to {
 		// What the model holds to be certain is impossible: the oscillator has changed. Open up by as much as was missed.
-		miss := max(low-m.offset, m.offset-high)
+		miss := max(from-m.offset, m.offset-to)
 		penalty = max(-square(miss)/(2*m.p00), leastLog)
 		m.p00 += square(miss)
 		if dt > 0 {
@@ -316,13 +359,13 @@ func (e *estimator) measure(m *model, forward, backward, dt float64) float64 {
 			m.p11 += 2 * square(miss/dt) // when in dt it changed is not known, nor by how much then
 		}
 		std = math.Sqrt(m.p00)
-		from, to = max(low, m.offset-gridReach*std), min(high, m.offset+gridReach*std)
+		from, to = e.reach(m, forward, backward)
 	}
 	step := (to - from) / gridPoints
 	if !(step > 0) {
 		return leastLog
 	}
-	sum, mean, variance := e.integrate(m.offset, std, from, step, forward, backward, 1/doubt)
+	sum, mean, variance := e.integrate(m.offset, std, from, step, forward, backward, 1/(e.doubt*doubtScale))
 	if !(sum > 0) {
 		return leastLog
 	}

@@ -26,8 +26,8 @@ const (
 type shape struct {
 	part  [shapeParts]model // only offset, rate, drift, their covariances and the weight are used
 	count int
-	// point is how far from the mean the estimate is to be.
-	point float64
+	// point is how far from the mean the estimate is to be, share the weight of the bank's models that know of edges.
+	point, share float64
 }
 
 // update takes an exchange that the bank has taken already.
@@ -61,13 +61,21 @@ func (s *shape) update(e *estimator, forward, backward, dt float64) {
 	}
 	s.count = reduce(next[:n])
 	copy(s.part[:], next[:s.count])
-	mean, variance, third := moments(s.part[:s.count])
-	if square(mean-best.offset) > 9*(variance+best.p00) {
+	s.share = share
+	if mean, variance := s.aim(); square(mean-best.offset) > 9*(variance+best.p00) {
 		s.restart(best) // it follows something else
-		return
 	}
+}
+
+// aim computes the point, and returns the mean and the variance.
+func (s *shape) aim() (mean, variance float64) {
+	if s.count == 0 {
+		return 0, 0
+	}
+	mean, variance, third := moments(s.part[:s.count])
 	limit := largestSkew * math.Sqrt(variance)
-	s.point = share * min(max(third/(3*variance), -limit), limit)
+	s.point = s.share * min(max(third/(3*variance), -limit), limit)
+	return mean, variance
 }
 
 // average gives the parts the oscillator that the bank takes for the right one. It returns the most probable model of those that know
@@ -98,13 +106,6 @@ func (s *shape) average(bank *[models]model) (best *model, share float64) {
 func (s *shape) restart(m *model) {
 	s.part[0], s.count, s.point = *m, 1, 0
 	s.part[0].weight = 1
-}
-
-// predict moves all on by dt seconds.
-func (s *shape) predict(dt float64) {
-	for i := range s.count {
-		s.part[i].predict(dt)
-	}
 }
 
 // shift moves all offsets by −d seconds.
