@@ -17,8 +17,9 @@ const (
 	// flatPart is the part of the delays' scale near the least, or of the median round trip above the least, within which their density
 	// says nothing: an onset that is believed too late puts a spike there, which keeps it too late.
 	flatPart = 0.17
-	// leastLog is the log-likelihood of what a model holds to be impossible.
-	leastLog = -50
+	// leastLog is the log-likelihood of what a model holds to be impossible. An oscillator that steps once is still the same one: the
+	// model must not fall to where modelShare has the others, or one that lets everything wander takes over for many samples.
+	leastLog = -10
 	walks    = 8
 	drifts   = 5
 	normals  = 7 // of the walks, once more with normal noise

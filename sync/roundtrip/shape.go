@@ -74,7 +74,7 @@ func (s *shape) aim() (mean, variance float64) {
 	}
 	mean, variance, third := moments(s.part[:s.count])
 	limit := largestSkew * math.Sqrt(variance)
-	s.point = s.share * min(max(third/(3*variance), -limit), limit)
+	s.point = s.share * min(max(third/(6*variance), -limit), limit)
 	return mean, variance
 }
 
