@@ -37,7 +37,7 @@ func TestDocumentedScenarios(t *testing.T) {
 		}
 	}
 	for _, v := range []any{Scenario{}, Published{}, ClientConfig{}, OscillatorConfig{}, SineConfig{}, FrequencyStep{}, StampConfig{}, ServerConfig{}, PathConfig{},
-		CongestionConfig{}, FaultConfig{}, GroupConfig{}, GroupFault{}, Result{}, GroupResult{}, Rejoin{}, Violation{}, Change{}, Ratios{}} {
+		CongestionConfig{}, FaultConfig{}, GroupConfig{}, GroupFault{}, Result{}, Vouched{}, VouchedSummary{}, GroupResult{}, Rejoin{}, Violation{}, Change{}, Ratios{}} {
 		for _, tag := range []string{"toml", "json"} {
 			for i := range reflect.TypeOf(v).NumField() {
 				f := reflect.TypeOf(v).Field(i)

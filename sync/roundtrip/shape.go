@@ -12,7 +12,7 @@ const (
 
 // A normal distribution is nearly the sum of three narrower ones at −splitAt, 0 and splitAt, all in its standard deviations.
 const (
-	splitAt, splitStd = 1.0575, 0.6715
+	splitAt, splitStd = 1.0575, 0.70449 // so that the variance stays
 	splitSide         = 0.2252 // the weight of an outer one
 )
 
