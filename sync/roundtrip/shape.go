@@ -13,7 +13,7 @@ const (
 // A normal distribution is nearly the sum of three narrower ones at −splitAt, 0 and splitAt, all in its standard deviations.
 const (
 	splitAt, splitStd = 1.0575, 0.70449 // so that the variance stays
-	splitSide         = 0.2252 // the weight of an outer one
+	splitSide         = 0.2252          // the weight of an outer one
 )
 
 // shape knows how skew what is known of the offset is, which the bank's Gaussians do not: an edge cuts a piece off on one side, and for
