@@ -148,7 +148,11 @@ func (l *Log) Mode() Mode { return l.options.Mode }
 // Append appends records and returns the position of the last one; they are durable when Durable reaches it, and not before. It waits
 // only if too much waits for the disk already. The records' data are copied. An error means that nothing was appended: the
 // log is frozen or closed, or a record is too long.
-func (l *Log) Append(records ...Record) (Position, error) {
+func (l *Log) Append(records ...Record) (Position, error) { return l.AppendAt(0, records...) }
+
+// AppendAt is Append for records that have positions already, the first one this: it must be greater than all before, or 0 for the
+// next one.
+func (l *Log) AppendAt(first Position, records ...Record) (Position, error) {
 	for _, r := range records {
 		if len(r.Data) > MaxRecord {
 			return 0, fmt.Errorf("wal: a record has %d bytes, and %d is the most", len(r.Data), MaxRecord)
@@ -167,6 +171,12 @@ func (l *Log) Append(records ...Record) (Position, error) {
 	}
 	if l.closing {
 		return 0, ErrClosed
+	}
+	if first > 0 {
+		if first < l.next {
+			return 0, fmt.Errorf("wal: position %d is taken, the next one is %d", first, l.next)
+		}
+		l.next = first
 	}
 	for _, r := range records {
 		if l.options.Mode != Memory || r.Always {

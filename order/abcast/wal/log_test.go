@@ -141,6 +141,31 @@ func TestMemoryModeKeepsOnlyWhatIsAlwaysKept(t *testing.T) {
 	shut(t, l)
 }
 
+func TestPositionsOfTheCaller(t *testing.T) {
+	fs := newMemFS()
+	l, _ := reopen(t, "d", Options{FS: fs, SegmentSize: 200})
+	var want []kept
+	for p := Position(5); p < 500; p += 7 {
+		last, err := l.AppendAt(p, Record{Kind: 1, Data: []byte("a")}, Record{Kind: 2, Data: []byte("b")})
+		if err != nil || last != p+1 {
+			t.Fatalf("at %d: %d, %v", p, last, err)
+		}
+		want = append(want, kept{p, 1, "a"}, kept{p + 1, 2, "b"})
+		if p%3 == 0 {
+			wait(t, l, last)
+		}
+	}
+	if _, err := l.AppendAt(100, Record{}); err == nil {
+		t.Error("a position was given twice")
+	}
+	shut(t, l)
+	l, all := reopen(t, "d", Options{FS: fs})
+	if !slices.Equal(all, want) {
+		t.Errorf("read %v", all)
+	}
+	shut(t, l)
+}
+
 func TestOneProcessAtATime(t *testing.T) {
 	dir := t.TempDir()
 	l, _ := reopen(t, dir, Options{})
