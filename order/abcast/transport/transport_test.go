@@ -236,18 +236,23 @@ func TestStreams(t *testing.T) {
 	}); err == nil {
 		t.Error("a stream without end ended")
 	}
-	// While one is open no other is taken.
-	first := make(chan struct{})
-	again := make(chan error)
+	// While one is open no other is taken; the one that was given up may take a moment to end.
+	eventually(t, "a stream", func() bool { return send(t.Context(), nil) == nil })
+	first, open := make(chan struct{}), make(chan struct{})
+	ended := make(chan error, 1)
 	go func() {
-		again <- a.Stream(t.Context(), 2, func(io.Writer) error { <-first; return nil })
+		ended <- a.Stream(t.Context(), 2, func(io.Writer) error { close(open); <-first; return nil })
 	}()
-	eventually(t, "the first stream", func() bool {
-		err := send(t.Context(), nil)
-		return errors.Is(err, reason.LinkBusy)
-	})
+	select {
+	case <-open:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	if err := send(t.Context(), nil); !errors.Is(err, reason.LinkBusy) {
+		t.Errorf("a second stream: %v", err)
+	}
 	close(first)
-	if err := <-again; err != nil {
+	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 	eventually(t, "another stream", func() bool { return send(t.Context(), nil) == nil })

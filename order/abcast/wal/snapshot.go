@@ -33,7 +33,7 @@ const (
 	snapshotVersion = 1
 	snapshotHeader  = 32
 	// MaxMeta is the most bytes that may describe a snapshot.
-	MaxMeta = 1 << 20
+	MaxMeta = 4 << 20
 )
 
 // OpenSnapshots opens the snapshots of a directory, of which the newest keep are kept (2 if that is less than 1), and removes what a
@@ -263,6 +263,15 @@ func checkSnapshot(r io.Reader, size int64, sequence uint64) error {
 	}
 	if le.Uint32(last) != want {
 		return errors.New("its checksum is wrong")
+	}
+	return nil
+}
+
+// Remove removes a snapshot, durably.
+func (s *Snapshots) Remove(sequence uint64) error {
+	err := ignoreMissing(s.fs.Remove(filepath.Join(s.dir, snapshotName(sequence))))
+	if err = errors.Join(err, s.fs.SyncDir(s.dir)); err != nil {
+		return fmt.Errorf("wal: snapshot %d cannot be removed: %w", sequence, err)
 	}
 	return nil
 }
