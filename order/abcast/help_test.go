@@ -96,6 +96,7 @@ type cluster struct {
 	addresses map[ID]string
 	bootstrap []ID
 	change    func(*Config)
+	network   *network
 	processes map[ID]*process
 }
 
@@ -105,7 +106,7 @@ func newCluster(t testing.TB, n int, change func(*Config)) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, dir: t.TempDir(), authority: a, addresses: map[ID]string{}, change: change, processes: map[ID]*process{}}
+	c := &cluster{t: t, dir: t.TempDir(), authority: a, addresses: map[ID]string{}, change: change, processes: map[ID]*process{}, network: newNetwork()}
 	for id := ID(1); id <= ID(n); id++ {
 		c.bootstrap = append(c.bootstrap, id)
 		c.address(id)
@@ -154,7 +155,7 @@ func (c *cluster) try(id ID) (*process, error) {
 		Group: testGroup, ID: id, Dir: filepath.Join(c.dir, fmt.Sprint(id)), Members: c.addresses, Durability: wal.OS,
 		Security: &transport.Security{Certificate: certificate, Roots: c.authority.Roots()},
 		Snapshot: p.state.snapshot, Restore: p.state.restore,
-		Tuning: core.Config{Seed: uint64(id), Heartbeat: 20 * time.Millisecond, SuspectAfter: 2 * time.Second},
+		Tuning: core.Config{Seed: uint64(id), Heartbeat: 20 * time.Millisecond, SuspectAfter: 300 * time.Millisecond},
 	}
 	if slices.Contains(c.bootstrap, id) {
 		config.Bootstrap = c.bootstrap
@@ -162,6 +163,7 @@ func (c *cluster) try(id ID) (*process, error) {
 	if testing.Verbose() {
 		config.Log = slog.New(slog.NewTextHandler(testWriter{c.t}, nil))
 	}
+	config.Transport.Dial = c.network.dialler(id, c.addresses)
 	if c.change != nil {
 		c.change(&config)
 	}
@@ -266,6 +268,61 @@ func eventually(t testing.TB, what string, f func() bool) {
 	for deadline := time.Now().Add(time.Minute); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
+
+// network is what the processes' sessions go through; it can be cut.
+type network struct {
+	mu    sync.Mutex
+	cut   map[[2]ID]bool
+	conns map[net.Conn][2]ID
+}
+
+func newNetwork() *network { return &network{cut: map[[2]ID]bool{}, conns: map[net.Conn][2]ID{}} }
+
+func (n *network) dialler(from ID, addresses map[ID]string) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, address string) (net.Conn, error) {
+		var to ID
+		for id, a := range addresses {
+			if a == address {
+				to = id
+			}
+		}
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.cut[[2]ID{from, to}] {
+			_ = c.Close()
+			return nil, fmt.Errorf("the cable between %d and %d is cut", from, to)
+		}
+		n.conns[c] = [2]ID{from, to}
+		return c, nil
+	}
+}
+
+// block cuts what from sends to to, or mends it.
+func (n *network) block(from, to ID, cut bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut[[2]ID{from, to}] = cut
+	for c, ends := range n.conns {
+		if cut && ends == [2]ID{from, to} {
+			_ = c.Close()
+			delete(n.conns, c)
+		}
+	}
+}
+
+// part cuts all cables between two groups of processes, both ways, or mends them.
+func (n *network) part(cut bool, some, others []ID) {
+	for _, a := range some {
+		for _, b := range others {
+			n.block(a, b, cut)
+			n.block(b, a, cut)
 		}
 	}
 }
