@@ -60,7 +60,7 @@ type Log struct {
 
 	pending batch
 
-	segments []segment // the last one is being written; written by the writer only, under mu
+	segments []*segment // the last one is being written
 	done     chan struct{}
 	w        writer
 }
@@ -278,6 +278,16 @@ func (l *Log) Size() int64 {
 		n += s.size
 	}
 	return n
+}
+
+// last is the segment that is being written; nil if there is none.
+func (l *Log) last() *segment {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) == 0 {
+		return nil
+	}
+	return l.segments[len(l.segments)-1]
 }
 
 // Truncate removes the files all of whose records are below a position. What it must not remove it keeps: records below the position may

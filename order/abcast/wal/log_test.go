@@ -204,6 +204,31 @@ func TestTruncate(t *testing.T) {
 	shut(t, l)
 }
 
+// TestTruncateWhileAppending is for the race detector.
+func TestTruncateWhileAppending(t *testing.T) {
+	fs := newMemFS()
+	l, _ := reopen(t, "d", Options{FS: fs, SegmentSize: 200})
+	var all sync.WaitGroup
+	for i := range 200 {
+		p := appendAll(t, l, strings.Repeat("z", i))
+		if i%10 == 0 {
+			wait(t, l, p)
+			all.Go(func() {
+				if err := l.Truncate(p); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	shut(t, l)
+	l, kept := reopen(t, "d", Options{FS: fs, SegmentSize: 200})
+	if n := len(kept); n == 0 || kept[n-1].at != 200 || kept[0].at < 100 {
+		t.Errorf("%d records are left", n)
+	}
+	shut(t, l)
+}
+
 // TestTornEnds cuts a log at every byte of its last frame: the end is removed, the rest is there, and the log goes on.
 func TestTornEnds(t *testing.T) {
 	fs := newMemFS()

@@ -86,7 +86,7 @@ func (r *recoverer) segment(w *walk, found segment, first, last bool) error {
 		r.tell(found.name, torn, int64(len(b)))
 	}
 	s.size = end
-	l.segments = append(l.segments, s)
+	l.segments = append(l.segments, &s)
 	return nil
 }
 

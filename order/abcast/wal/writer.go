@@ -67,7 +67,7 @@ func (l *Log) commit(b *batch) error {
 	if err := l.room(int64(len(b.bytes)), b.first); err != nil {
 		return err
 	}
-	s := &l.segments[len(l.segments)-1]
+	s := l.last()
 	payload := b.bytes[frameHeader:]
 	h := header{length: uint32(len(payload)), first: b.first, count: b.count, previous: l.w.previous, checksum: checksum(s.salt, payload)}
 	h.put(s.salt, b.bytes)
@@ -88,8 +88,7 @@ func (l *Log) commit(b *batch) error {
 
 // room opens a segment that has room for a frame, or begins one.
 func (l *Log) room(size int64, first Position) (err error) {
-	if n := len(l.segments); n > 0 {
-		s := l.segments[n-1]
+	if s := l.last(); s != nil {
 		if s.size+size <= l.options.SegmentSize || s.size == segmentHeader {
 			if l.w.file == nil {
 				l.w.file, err = l.fs.Open(filepath.Join(l.dir, s.name), os.O_WRONLY|os.O_APPEND)
@@ -112,7 +111,7 @@ func (l *Log) begin(first Position) error {
 	if err != nil {
 		return err
 	}
-	s := segment{name: segmentName(first), salt: salt, first: first, previous: l.w.previous, size: segmentHeader}
+	s := &segment{name: segmentName(first), salt: salt, first: first, previous: l.w.previous, size: segmentHeader}
 	f, err := l.fs.Open(filepath.Join(l.dir, s.name), os.O_WRONLY|os.O_APPEND|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err
