@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/clockd/clockd/reason"
 )
@@ -29,17 +30,16 @@ func readFrame(r *bufio.Reader, limit int) ([]byte, error) {
 	case uint64(n) > uint64(limit):
 		return nil, fmt.Errorf("transport: a frame of %d bytes, and %d is the most: %w", n, limit, reason.LinkFrameLong)
 	}
-	b := make([]byte, min(int(n), readChunk))
-	for at := 0; ; {
+	b := make([]byte, 0, min(int(n), readChunk))
+	for len(b) < int(n) {
+		at := len(b)
+		b = slices.Grow(b, min(int(n)-at, max(at, readChunk)))
+		b = b[:min(cap(b), int(n))]
 		if _, err := io.ReadFull(r, b[at:]); err != nil {
 			return nil, unexpected(err)
 		}
-		at = len(b)
-		if at == int(n) {
-			return b, nil
-		}
-		b = append(b, make([]byte, min(int(n)-at, max(at, readChunk)))...)
 	}
+	return b, nil
 }
 
 func unexpected(err error) error {

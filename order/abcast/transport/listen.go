@@ -53,8 +53,9 @@ func (t *Transport) accept() {
 
 // serve takes one connection from its first byte to its end.
 func (t *Transport) serve(raw net.Conn) {
-	defer context.AfterFunc(t.ctx, func() { _ = raw.Close() })()
-	defer raw.Close() //nolint:errcheck // whatever it was, it is over
+	stop := context.AfterFunc(t.ctx, func() { _ = raw.Close() })
+	defer stop()
+	defer raw.Close()
 	tune(raw, t.config.Unacknowledged)
 	c, h, err := t.meet(raw)
 	var in *inbound
@@ -247,7 +248,7 @@ func (t *Transport) take(c net.Conn, from uint64) {
 		return
 	}
 	t.counters.streamsIn.Add(1)
-	_, _ = io.WriteString(c, string(encodeVerdict(reason.OK)))
+	_, _ = c.Write(encodeVerdict(reason.OK))
 }
 
 // patient reads within a limit of time each.

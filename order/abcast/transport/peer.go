@@ -154,7 +154,8 @@ func (p *peer) attempt(ctx context.Context) error {
 		p.t.config.Log.Debug("no session", "peer", p.id, "err", err)
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { _ = bare(c).Close() })()
+	stop := context.AfterFunc(ctx, func() { _ = bare(c).Close() })
+	defer stop()
 	p.mu.Lock()
 	p.connected, p.incarnation, p.err = true, g.incarnation, nil
 	p.mu.Unlock()
@@ -348,8 +349,9 @@ func (p *peer) stream(ctx context.Context, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { _ = bare(c).Close() })()
-	defer bare(c).Close() //nolint:errcheck // the verdict says whether it was taken
+	stop := context.AfterFunc(ctx, func() { _ = bare(c).Close() })
+	defer stop()
+	defer bare(c).Close()
 	w := chunkWriter{bufio.NewWriterSize(deadlined{c, p.t.config.SilenceTimeout, &p.t.counters}, p.t.config.Batch)}
 	if err := write(w); err != nil {
 		return err

@@ -215,7 +215,7 @@ func TestReplayedSessions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer again.Close() //nolint:errcheck // a test
+		defer again.Close()
 		if _, err := again.Write(recorded); err != nil {
 			t.Fatal(err)
 		}
@@ -268,7 +268,7 @@ func TestOfTwoSessionsTheLaterIsHeard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // a test
+	defer conn.Close()
 	if err := greetBack(conn, func(h *hello) { h.session = 77 }); err == nil || !strings.Contains(err.Error(), reason.LinkSession.Explain()) {
 		t.Errorf("an earlier incarnation after a later one: %v", err)
 	}

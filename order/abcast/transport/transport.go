@@ -212,7 +212,8 @@ func (t *Transport) Stream(ctx context.Context, to uint64, write func(io.Writer)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(t.ctx, cancel)()
+	stop := context.AfterFunc(t.ctx, cancel)
+	defer stop()
 	return p.stream(ctx, write)
 }
 

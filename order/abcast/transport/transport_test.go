@@ -281,7 +281,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t, "127.0.0.1:0")
-			defer l.Close() //nolint:errcheck // a test
+			defer l.Close()
 			c := Config{Group: testGroup, ID: 1, Incarnation: 1, Listener: l, Plain: true, Handler: Handler{
 				Frame: func(uint64, []byte) {}, Connected: func(uint64) {}, Stream: func(context.Context, uint64, io.Reader) error { return nil }}}
 			change(&c)
@@ -296,7 +296,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 func TestCloseWhileConnecting(t *testing.T) {
 	testkit.NoLeaks(t)
 	silentListener := listen(t, "127.0.0.1:0")
-	defer silentListener.Close() //nolint:errcheck // a test
+	defer silentListener.Close()
 	a := start(t, 1)
 	a.SetPeers(map[uint64]string{2: silentListener.Addr().String(), 3: "192.0.2.1:9", 4: ""})
 	time.Sleep(5 * time.Millisecond)

@@ -104,7 +104,7 @@ func (s *Snapshots) Save(sequence uint64, meta []byte, content func(io.Writer) e
 		le.PutUint32(h[8:], snapshotVersion)
 		le.PutUint32(h[12:], uint32(len(meta)))
 		le.PutUint64(h[16:], sequence)
-		if _, err := count.Write(append(h, meta...)); err != nil {
+		if _, err := count.Write(slices.Concat(h, meta)); err != nil {
 			return err
 		}
 		if err := content(count); err != nil {
