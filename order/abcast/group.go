@@ -27,6 +27,7 @@ type Group struct {
 	box       *mailbox
 	queue     *queue
 	identity  wal.Identity
+	self      Member
 
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
@@ -117,6 +118,7 @@ func (g *Group) open() (err error) {
 	if g.engine, err = c.Engine(c.Tuning, restart); err != nil {
 		return err
 	}
+	g.self = g.engine.Status().Member
 	g.loop.waiting = map[uint64]*broadcast{}
 	g.loop.reads = map[uint64]chan uint64{}
 	return g.listen()

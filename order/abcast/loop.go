@@ -264,7 +264,7 @@ func (g *Group) settle(u *core.Upcall) {
 	switch u.Kind {
 	case core.UpcallMessage, core.UpcallDuplicate:
 		b := g.loop.waiting[u.Message.Number]
-		if b == nil || u.Message.Origin.ID != g.config.ID || u.Message.Origin.Incarnation != g.incarnation() {
+		if b == nil || u.Message.Origin != g.self {
 			return
 		}
 		delete(g.loop.waiting, u.Message.Number)

@@ -53,14 +53,6 @@ func (g *Group) Status() core.Status {
 	return s
 }
 
-// incarnation is this process' life, as the engine counts it. It is the loop's.
-func (g *Group) incarnation() uint64 {
-	if g.loop.status.Member.Incarnation == 0 {
-		g.loop.status = g.engine.Status()
-	}
-	return g.loop.status.Member.Incarnation
-}
-
 // histogram counts durations in buckets whose edges are an eighth of a power of two apart: a quantile is never too small, and at most 12.5 % too large.
 type histogram struct {
 	buckets [64 * 8]atomic.Uint64
@@ -124,3 +116,6 @@ func (h *histogram) read() Latency {
 	}
 	return l
 }
+
+// Member is this process' life, as the origin of its messages shows it.
+func (g *Group) Member() Member { return g.self }
