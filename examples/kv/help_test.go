@@ -134,6 +134,15 @@ func (m *member) http() string {
 	return fmt.Sprintf("%v:%d", m.c.net.Hosts[m.id-1].Address, clientPort)
 }
 
+// dial connects to the port that is for members only.
+func (m *member) dial() (conn net.Conn, err error) {
+	err = m.c.net.Hosts[m.id-1].Do(func() (err error) {
+		conn, err = (&net.Dialer{}).Dial("tcp", m.address())
+		return err
+	})
+	return conn, err
+}
+
 // ready waits until the member answers a read.
 func (m *member) ready() {
 	m.c.t.Helper()

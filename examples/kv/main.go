@@ -156,6 +156,7 @@ type serveOptions struct {
 	durability  wal.Mode
 	page        string
 	shift       time.Duration
+	slow        time.Duration
 	suspect     time.Duration
 	snapshot    int
 	segment     int64
@@ -176,6 +177,7 @@ func runServe(ctx context.Context, args []string, out, errs io.Writer) error {
 	f.TextVar(&o.durability, "durability", wal.Fsync, "what an acknowledged write survives: fsync, os or memory")
 	f.StringVar(&o.page, "page", "", "clockd's page, such as /run/clockd/page; without it the system's clock is used")
 	f.DurationVar(&o.shift, "shift-clock", 0, "make this member's clock wrong by so much, to see what comes of it")
+	f.DurationVar(&o.slow, "slow-disk", 0, "make this member's disk slower by so much for each sync, to see what comes of it")
 	f.DurationVar(&o.suspect, "suspect-after", 0, "the silence after which a member is put out of the view (500ms)")
 	f.IntVar(&o.snapshot, "snapshot-every", 0, "take a snapshot after so many bytes of writes (64 MiB)")
 	f.Int64Var(&o.segment, "segment-size", 0, "the size of the log's files in bytes (64 MiB)")
@@ -231,6 +233,9 @@ func (o *serveOptions) config(errs io.Writer) (*abcast.Config, error) {
 	c.Tuning.Seed = o.id
 	c.Tuning.SuspectAfter, c.Tuning.SnapshotEvery = o.suspect, o.snapshot
 	c.Wal.SegmentSize = o.segment
+	if o.slow > 0 {
+		c.Wal.FS = wal.Slow{FS: wal.Disk{}, By: o.slow}
+	}
 	if o.verbose {
 		c.Log = slog.New(slog.NewTextHandler(errs, nil))
 	}
