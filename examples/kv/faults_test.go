@@ -60,7 +60,7 @@ func (w *writer) more(n int) time.Duration {
 	from := len(w.acked)
 	w.last, w.longest = time.Now(), 0
 	w.mu.Unlock()
-	testkit.WaitFor(w.m.c.t, 20*time.Second, "acknowledged writes", func() bool { return w.count() >= from+n })
+	testkit.WaitFor(w.m.c.t, 2*time.Minute, "acknowledged writes", func() bool { return w.count() >= from+n })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.longest.Round(time.Millisecond)
@@ -90,6 +90,7 @@ func (c *cluster) hold(acked []string, ids ...int) {
 
 // TestCrashAndPause: members are killed, the coordinator of the views among them, and stopped; the others are back soon, and nothing is lost.
 func TestCrashAndPause(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 0, nil)
 	var acked []string
 	for id := 1; id <= 3; id++ {
@@ -97,14 +98,15 @@ func TestCrashAndPause(t *testing.T) {
 		w := c.write(id%3 + 1)
 		w.more(20)
 		m.process.Kill()
-		t.Logf("kill -9 of member %d: no write is acknowledged for %v", id, w.more(100))
+		t.Logf("kill -9 of member %d: no write is acknowledged for %v", id, w.more(40))
 		m.start()
 		m.ready()
-		w.more(20)
+		c.whole(id%3+1, 3)
 		m.signal(syscall.SIGSTOP)
-		t.Logf("SIGSTOP of member %d: no write is acknowledged for %v", id, w.more(100))
+		t.Logf("SIGSTOP of member %d: no write is acknowledged for %v", id, w.more(40))
 		m.signal(syscall.SIGCONT)
 		m.ready()
+		c.whole(id%3+1, 3)
 		acked = append(acked, w.end()...)
 	}
 	c.hold(acked, 1, 2, 3)
@@ -112,12 +114,13 @@ func TestCrashAndPause(t *testing.T) {
 
 // TestPartitionAndHeal cuts off a minority, and then everybody from everybody.
 func TestPartitionAndHeal(t *testing.T) {
+	t.Parallel()
 	testkit.RequireTool(t, "nft")
 	c := newCluster(t, 3, 0, nil)
 	w := c.write(1)
 	w.more(20)
 	c.net.Partition([]int{0, 1}, []int{2})
-	t.Logf("cut off from member 3, no write is acknowledged for %v", w.more(100))
+	t.Logf("cut off from member 3, no write is acknowledged for %v", w.more(40))
 	if c.members[3].put(time.Second, "lonely", "x") {
 		t.Error("a member alone acknowledged a write")
 	}
@@ -140,6 +143,7 @@ func TestPartitionAndHeal(t *testing.T) {
 
 // TestFullDisk fills one member's disk: it stops with the reason, the others go on, and it comes back when there is room.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	testkit.RequireRoot(t)
 	c := newCluster(t, 3, 0, func(m *member) []string {
 		if m.id == 2 {
@@ -185,11 +189,13 @@ func TestFullDisk(t *testing.T) {
 
 // TestSlowDiskAndWrongClock: a disk that is slow, and a clock that is an hour late, cost neither writes nor much time.
 func TestSlowDiskAndWrongClock(t *testing.T) {
+	t.Parallel()
 	for name, flags := range map[string][]string{
 		"slow disk":            {"--slow-disk", "100ms"},
 		"a clock an hour late": {"--shift-clock", "-1h"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := newCluster(t, 3, 0, func(m *member) []string {
 				if m.id == 3 {
 					return flags
@@ -211,6 +217,7 @@ func TestSlowDiskAndWrongClock(t *testing.T) {
 
 // TestClockAhead: a member whose clock is an hour early cannot have its own writes acknowledged, for nobody follows its clock, but the others can.
 func TestClockAhead(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 0, func(m *member) []string {
 		if m.id == 3 {
 			return []string{"--shift-clock", "1h"}
@@ -230,6 +237,7 @@ func TestClockAhead(t *testing.T) {
 
 // TestMembersComeAndGo restarts all members in order while somebody writes, lets a new one in, and takes an old one out.
 func TestMembersComeAndGo(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, 1, func(*member) []string { return []string{"--snapshot-every", "20000", "--segment-size", "10000"} })
 	w := c.write(1)
 	w.more(50)
@@ -240,7 +248,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		}
 		m.start()
 		m.ready()
-		c.agreeSoon(3)
+		c.whole(1, 3)
 	}
 	w.mu.Lock()
 	t.Logf("rolling restart: at the longest %v between two acknowledged writes", w.longest.Round(time.Millisecond))
@@ -251,7 +259,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		t.Fatalf("add: %d %s %v", code, text, err)
 	}
 	c.members[4].ready()
-	c.agreeSoon(4)
+	c.whole(1, 4)
 	c.members[2].process.Kill()
 	if code, text, err := c.members[4].do(time.Minute, http.MethodPost, "/members?remove=2", ""); err != nil || code != http.StatusNoContent {
 		t.Fatalf("remove: %d %s %v", code, text, err)
@@ -260,17 +268,18 @@ func TestMembersComeAndGo(t *testing.T) {
 	c.hold(w.end(), 1, 3, 4)
 }
 
-// agreeSoon waits until n members are in the view of the first.
-func (c *cluster) agreeSoon(n int) {
+// whole waits until n members are in the view of a member.
+func (c *cluster) whole(id, n int) {
 	c.t.Helper()
 	testkit.WaitFor(c.t, time.Minute, fmt.Sprintf("a view of %d", n), func() bool {
-		r, err := c.members[1].status()
+		r, err := c.members[id].status()
 		return err == nil && len(r.Members) == n
 	})
 }
 
 // TestForeignBytes sends rubbish to a member's port while it works.
 func TestForeignBytes(t *testing.T) {
+	t.Parallel()
 	seed := testkit.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	c := newCluster(t, 3, 0, nil)

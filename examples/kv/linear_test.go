@@ -152,7 +152,10 @@ func (h *history) check(t *testing.T) {
 }
 
 // TestLinearizable reads and writes through all members while one after the other is killed, stopped, and cut off.
-func TestLinearizable(t *testing.T) { linearizable(t, testkit.Seed(t), 1) }
+func TestLinearizable(t *testing.T) {
+	t.Parallel()
+	linearizable(t, testkit.Seed(t), 1)
+}
 
 func linearizable(t *testing.T, seed uint64, rounds int) {
 	testkit.RequireTool(t, "nft")

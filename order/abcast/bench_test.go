@@ -24,7 +24,7 @@ func BenchmarkBroadcast(b *testing.B) {
 }
 
 func benchmarkBroadcast(b *testing.B, mode wal.Mode, outstanding int, plain bool) {
-	c := newCluster(b, 3, func(c *Config) {
+	c := newCluster(b, TSAB, 3, func(c *Config) {
 		c.Durability = mode
 		c.Tuning = core.Config{Seed: uint64(c.ID), SnapshotEvery: -1, SuspectAfter: 5 * time.Second}
 		if plain {

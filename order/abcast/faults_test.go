@@ -14,16 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/order/abcast/wal"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
 )
 
-// TestJoinerWithSnapshot adds a process that needs a snapshot, takes one out, and lets one that lost its disk come back under a new ID.
-func TestJoinerWithSnapshot(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, func(c *Config) {
+// joinerWithSnapshot adds a process that needs a snapshot, takes one out, and lets one that lost its disk come back under a new ID.
+func joinerWithSnapshot(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, func(c *Config) {
 		c.Tuning.Retain = 1 << 10
 		c.Tuning.SnapshotEvery = 8 << 10
 		c.Wal.SegmentSize = 4 << 10
@@ -90,10 +88,9 @@ func TestJoinerWithSnapshot(t *testing.T) {
 	}
 }
 
-// TestRemovedMemberStops: a process that was taken out stops with the reason.
-func TestRemovedMemberStops(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, nil)
+// removedMemberStops: a process that was taken out stops with the reason.
+func removedMemberStops(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, nil)
 	c.inView(1, 2, 3)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -117,10 +114,9 @@ func TestRemovedMemberStops(t *testing.T) {
 	}
 }
 
-// TestPartition: a minority blocks and says so, the majority goes on, and nothing differs afterwards.
-func TestPartition(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, nil)
+// partition: a minority blocks and says so, the majority goes on, and nothing differs afterwards.
+func partition(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, nil)
 	c.inView(1, 2, 3)
 	c.processes[3].broadcast("before")
 	c.network.part(true, []ID{1, 2}, []ID{3})
@@ -164,10 +160,9 @@ func TestPartition(t *testing.T) {
 	c.same(24, 1, 2, 3)
 }
 
-// TestRollingRestart restarts all in order, while others broadcast: no broadcast of a process that is up fails.
-func TestRollingRestart(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, nil)
+// rollingRestart restarts all in order, while others broadcast: no broadcast of a process that is up fails.
+func rollingRestart(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, nil)
 	c.inView(1, 2, 3)
 	sent := 0
 	for round := range 3 {
@@ -227,10 +222,9 @@ func (f fullFile) Write(b []byte) (int, error) {
 	return n, errors.Join(err, syscall.ENOSPC)
 }
 
-func TestFullDiskStopsOneMember(t *testing.T) {
-	testkit.NoLeaks(t)
+func fullDiskStopsOneMember(t *testing.T, e engine) {
 	var full atomic.Bool
-	c := newCluster(t, 3, func(c *Config) {
+	c := newCluster(t, e, 3, func(c *Config) {
 		if c.ID == 2 {
 			c.Wal.FS = fullDisk{full: &full}
 		}
@@ -255,6 +249,7 @@ func TestFullDiskStopsOneMember(t *testing.T) {
 	c.start(2)
 	c.inView(1, 2, 3)
 	c.processes[2].broadcast("after")
+	c.processes[1].read()
 	got := c.processes[1].payloads()
 	if n := len(got); n < 3 || got[0] != "before" || got[n-1] != "after" {
 		t.Errorf("delivered %q", got)
@@ -262,9 +257,8 @@ func TestFullDiskStopsOneMember(t *testing.T) {
 	c.same(len(got), 1, 2, 3)
 }
 
-func TestDamagedDiskIsRefused(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, nil)
+func damagedDiskIsRefused(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, nil)
 	for i := range 10 {
 		c.processes[1].broadcast(fmt.Sprint("message ", i))
 	}
@@ -318,9 +312,8 @@ func (lost) Now() virtualclock.Interval {
 	return virtualclock.Interval{Earliest: virtualclock.MinTime(), Latest: virtualclock.MaxTime()}
 }
 
-func TestWrongClocks(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, func(c *Config) {
+func wrongClocks(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, func(c *Config) {
 		switch c.ID {
 		case 2:
 			c.Clock = skewed(-time.Hour)
@@ -343,11 +336,10 @@ func TestWrongClocks(t *testing.T) {
 	}
 }
 
-// TestSlowConsumer: a consumer that does not consume costs bounded memory, and broadcasts wait for it in the end.
-func TestSlowConsumer(t *testing.T) {
-	testkit.NoLeaks(t)
+// slowConsumer: a consumer that does not consume costs bounded memory, and broadcasts wait for it in the end.
+func slowConsumer(t *testing.T, e engine) {
 	const window, unconsumed, size = 64 << 10, 64 << 10, 4 << 10
-	c := newCluster(t, 3, func(c *Config) {
+	c := newCluster(t, e, 3, func(c *Config) {
 		c.Tuning.MaxPayload, c.Tuning.Window, c.Tuning.Unconsumed, c.Tuning.EvictAfter = size, window, unconsumed, time.Hour
 	})
 	c.inView(1, 2, 3)
@@ -381,9 +373,8 @@ func TestSlowConsumer(t *testing.T) {
 	c.same(callers*each, 1, 2, 3)
 }
 
-func TestKeysAndSizes(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, func(c *Config) { c.Tuning.MaxPayload = 1000 })
+func keysAndSizes(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, func(c *Config) { c.Tuning.MaxPayload = 1000 })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for range 3 {
@@ -404,10 +395,9 @@ func TestKeysAndSizes(t *testing.T) {
 	}
 }
 
-// TestConsumersComeAndGo: a loop that ends is followed by another, which goes on where it ended; two at once take turns.
-func TestConsumersComeAndGo(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 1, nil)
+// consumersComeAndGo: a loop that ends is followed by another, which goes on where it ended; two at once take turns.
+func consumersComeAndGo(t *testing.T, e engine) {
+	c := newCluster(t, e, 1, nil)
 	p := c.processes[1]
 	p.cancel()
 	<-p.over
@@ -430,10 +420,9 @@ func TestConsumersComeAndGo(t *testing.T) {
 	p.read()
 }
 
-func TestEarlyAndTimeTriggered(t *testing.T) {
-	testkit.NoLeaks(t)
+func earlyAndTimeTriggered(t *testing.T, e engine) {
 	const delta = 100 * time.Millisecond
-	c := newCluster(t, 3, func(c *Config) { c.Tuning.Early, c.Tuning.Delta = true, delta })
+	c := newCluster(t, e, 3, func(c *Config) { c.Tuning.Early, c.Tuning.Delta = true, delta })
 	c.inView(1, 2, 3)
 	for i := range 5 {
 		begun := time.Now()
@@ -452,9 +441,8 @@ func TestEarlyAndTimeTriggered(t *testing.T) {
 	}
 }
 
-func TestConfigurationsThatAreRefused(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 1, nil)
+func configurationsThatAreRefused(t *testing.T, e engine) {
+	c := newCluster(t, e, 1, nil)
 	for name, change := range map[string]func(*Config){
 		"no ID":               func(c *Config) { c.ID = 0 },
 		"no directory":        func(c *Config) { c.Dir = "" },

@@ -8,13 +8,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/reason"
 )
 
-func TestAllDeliverTheSame(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, nil)
+func allDeliverTheSame(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, nil)
 	const each = 50
 	var all sync.WaitGroup
 	for _, p := range c.processes {
@@ -53,9 +51,8 @@ func TestAllDeliverTheSame(t *testing.T) {
 	}
 }
 
-func TestCanceledBroadcastsAndReads(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, nil)
+func canceledBroadcastsAndReads(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, nil)
 	p := c.processes[1]
 	c.inView(1, 2, 3)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -108,9 +105,8 @@ func TestCanceledBroadcastsAndReads(t *testing.T) {
 	}
 }
 
-func TestRestartWithDisk(t *testing.T) {
-	testkit.NoLeaks(t)
-	c := newCluster(t, 3, nil)
+func restartWithDisk(t *testing.T, e engine) {
+	c := newCluster(t, e, 3, nil)
 	sent := 0
 	say := func(id ID) {
 		c.processes[id].broadcast(fmt.Sprintf("message %d", sent))

@@ -20,6 +20,9 @@ import (
 
 const testGroup = 0x7e57
 
+// engine makes a protocol.
+type engine func(core.Config, core.Restart) (Engine, error)
+
 // state is the tests' application: it keeps all payloads.
 type state struct {
 	mu       sync.Mutex
@@ -97,16 +100,17 @@ type cluster struct {
 	bootstrap []ID
 	change    func(*Config)
 	network   *network
+	engine    engine
 	processes map[ID]*process
 }
 
-func newCluster(t testing.TB, n int, change func(*Config)) *cluster {
+func newCluster(t testing.TB, e engine, n int, change func(*Config)) *cluster {
 	t.Helper()
 	a, err := transport.NewAuthority(testGroup, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, dir: t.TempDir(), authority: a, addresses: map[ID]string{}, change: change, processes: map[ID]*process{}, network: newNetwork()}
+	c := &cluster{t: t, dir: t.TempDir(), authority: a, addresses: map[ID]string{}, change: change, processes: map[ID]*process{}, network: newNetwork(), engine: e}
 	for id := ID(1); id <= ID(n); id++ {
 		c.bootstrap = append(c.bootstrap, id)
 		c.address(id)
@@ -163,6 +167,7 @@ func (c *cluster) try(id ID) (*process, error) {
 	if testing.Verbose() {
 		config.Log = slog.New(slog.NewTextHandler(testWriter{c.t}, nil))
 	}
+	config.Engine = c.engine
 	config.Transport.Dial = c.network.dialler(id, c.addresses)
 	if c.change != nil {
 		c.change(&config)
