@@ -179,6 +179,7 @@ const (
 	LinkGroup
 	LinkMember
 	LinkSession
+	LinkDisk
 	LinkFrameLong
 	LinkFrameMalformed
 	LinkBusy
@@ -334,6 +335,7 @@ var table = [Count]entry{
 	LinkGroup:          {"link_group", "the other side belongs to another group"},
 	LinkMember:         {"link_member", "the other side is not a member of the group, or not the one that it says or was taken for"},
 	LinkSession:        {"link_session", "the session is an old one, or is played again"},
+	LinkDisk:           {"link_disk", "the member has come back without its disk, under its old ID: it needs a new one"},
 	LinkFrameLong:      {"link_frame_long", "a frame is longer than allowed; the session was ended"},
 	LinkFrameMalformed: {"link_frame_malformed", "a frame cannot be read; the session was ended"},
 	LinkBusy:           {"link_busy", "as many connections as allowed are open already"},

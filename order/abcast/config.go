@@ -49,7 +49,7 @@ type Config struct {
 	Engine func(core.Config, core.Restart) (Engine, error)
 	// Tuning are the protocol's times and sizes; its Group, ID, Bootstrap and Durability are overwritten.
 	Tuning core.Config
-	// Transport are the sessions' times and sizes; its Group, ID, Incarnation, Listener, Security, Plain, Handler and Log are overwritten.
+	// Transport are the sessions' times and sizes; its Group, ID, Incarnation, Disk, Listener, Security, Plain, Handler and Log are overwritten.
 	Transport transport.Config
 	// Wal are the log's sizes; its Mode and Durable are overwritten. FS is also where snapshots are.
 	Wal wal.Options

@@ -70,6 +70,14 @@ func joinerWithSnapshot(t *testing.T, e engine) {
 		t.Fatal(err)
 	}
 	say(2, 5)
+	// With its old ID the others do not hear it.
+	impostor := c.start(3)
+	eventually(t, "the refusal", func() bool { return c.processes[1].Metrics().Transport.Refused[reason.LinkDisk] > 0 })
+	say(2, 5)
+	if impostor.Status().InView {
+		t.Error("a process without its disk is in the view")
+	}
+	impostor.kill()
 	if err := c.processes[1].RemoveMember(ctx, 3); err != nil {
 		t.Fatal(err)
 	}

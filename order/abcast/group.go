@@ -32,7 +32,8 @@ type Group struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	ended   chan struct{}  // the loop is over
-	senders sync.WaitGroup // of snapshots
+	beside  sync.WaitGroup // what runs beside the loop: senders of snapshots, the one who truncates the log
+	forget  atomic.Uint64  // below which the log is to be truncated; 0: nobody is at it
 	once    sync.Once
 	view    atomic.Pointer[View]
 	latency histogram
@@ -128,6 +129,7 @@ func (g *Group) listen() (err error) {
 	c := &g.config
 	t := c.Transport
 	t.Group, t.ID, t.Incarnation = c.Group, uint64(c.ID), g.identity.Incarnation
+	t.Disk = g.identity.Disk
 	t.Listener, t.Security, t.Plain, t.Log = c.Listener, c.Security, c.Plain, c.Log
 	if t.MaxFrame == 0 {
 		t.MaxFrame = core.MaxFrameSize
@@ -345,7 +347,7 @@ func (g *Group) Close() error {
 		<-g.ended
 		g.queue.end(true)
 		err = g.transport.Close()
-		g.senders.Wait()
+		g.beside.Wait()
 		if e := g.log.Close(); g.Err() == nil {
 			err = errors.Join(err, e) // otherwise it is known already
 		}

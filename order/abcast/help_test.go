@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -133,6 +134,9 @@ func (c *cluster) address(id ID) {
 		c.t.Fatal(err)
 	}
 	c.addresses[id] = l.Addr().String()
+	c.network.mu.Lock()
+	c.network.ids[c.addresses[id]] = id
+	c.network.mu.Unlock()
 	if err := l.Close(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -156,7 +160,7 @@ func (c *cluster) try(id ID) (*process, error) {
 	}
 	p := &process{cluster: c, id: id, state: &state{}, over: make(chan struct{}), running: true}
 	config := Config{
-		Group: testGroup, ID: id, Dir: filepath.Join(c.dir, fmt.Sprint(id)), Members: c.addresses, Durability: wal.OS,
+		Group: testGroup, ID: id, Dir: filepath.Join(c.dir, fmt.Sprint(id)), Members: maps.Clone(c.addresses), Durability: wal.OS,
 		Security: &transport.Security{Certificate: certificate, Roots: c.authority.Roots()},
 		Snapshot: p.state.snapshot, Restore: p.state.restore,
 		Tuning: core.Config{Seed: uint64(id), Heartbeat: 20 * time.Millisecond, SuspectAfter: 300 * time.Millisecond},
@@ -168,7 +172,7 @@ func (c *cluster) try(id ID) (*process, error) {
 		config.Log = slog.New(slog.NewTextHandler(testWriter{c.t}, nil))
 	}
 	config.Engine = c.engine
-	config.Transport.Dial = c.network.dialler(id, c.addresses)
+	config.Transport.Dial = c.network.dialler(id)
 	if c.change != nil {
 		c.change(&config)
 	}
@@ -282,24 +286,22 @@ type network struct {
 	mu    sync.Mutex
 	cut   map[[2]ID]bool
 	conns map[net.Conn][2]ID
+	ids   map[string]ID // by address
 }
 
-func newNetwork() *network { return &network{cut: map[[2]ID]bool{}, conns: map[net.Conn][2]ID{}} }
+func newNetwork() *network {
+	return &network{cut: map[[2]ID]bool{}, conns: map[net.Conn][2]ID{}, ids: map[string]ID{}}
+}
 
-func (n *network) dialler(from ID, addresses map[ID]string) func(context.Context, string) (net.Conn, error) {
+func (n *network) dialler(from ID) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, address string) (net.Conn, error) {
-		var to ID
-		for id, a := range addresses {
-			if a == address {
-				to = id
-			}
-		}
 		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return nil, err
 		}
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		to := n.ids[address]
 		if n.cut[[2]ID{from, to}] {
 			_ = c.Close()
 			return nil, fmt.Errorf("the cable between %d and %d is cut", from, to)

@@ -191,9 +191,7 @@ func (g *Group) attend(now core.Now, r *core.Ready) error {
 		g.sendSnapshot(id)
 	}
 	if r.Forget > 0 {
-		if err := g.log.Truncate(wal.Position(r.Forget)); err != nil {
-			g.config.Log.Warn("the log keeps more than it needs", "err", err)
-		}
+		g.truncate(wal.Position(r.Forget))
 	}
 	if r.Room {
 		g.retry(now)
@@ -202,6 +200,23 @@ func (g *Group) attend(now core.Now, r *core.Ready) error {
 		return fmt.Errorf("abcast: this process was removed from the group: %w", reason.BroadcastRemoved)
 	}
 	return nil
+}
+
+// truncate removes the log's records below a position, beside the loop: a slow disk must not hold it up.
+func (g *Group) truncate(below wal.Position) {
+	if g.forget.Swap(uint64(below)) != 0 {
+		return // who does it already will see
+	}
+	g.beside.Go(func() {
+		for below := g.forget.Load(); ; below = g.forget.Load() {
+			if err := g.log.Truncate(wal.Position(below)); err != nil {
+				g.config.Log.Warn("the log keeps more than it needs", "err", err)
+			}
+			if g.forget.CompareAndSwap(below, 0) {
+				return
+			}
+		}
+	})
 }
 
 // deliver puts upcalls into the queue, and answers the broadcasts of this process among them.

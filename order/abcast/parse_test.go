@@ -116,7 +116,7 @@ func TestQueue(t *testing.T) {
 		t.Error("an item after the end")
 	}
 	q.end(true)
-	if err := q.wait(t.Context(), 100); err != ErrClosed { //nolint:errorlint // exactly this
+	if err := q.wait(t.Context(), 100); err != ErrClosed {
 		t.Errorf("waiting at a closed queue: %v", err)
 	}
 }

@@ -93,7 +93,7 @@ func (g *Group) saveSnapshot(x item) {
 
 // sendSnapshot streams the newest snapshot to a peer.
 func (g *Group) sendSnapshot(to core.ID) {
-	g.senders.Go(func() {
+	g.beside.Go(func() {
 		err := g.streamSnapshot(to)
 		if g.ctx.Err() == nil {
 			g.config.Log.Info("snapshot sent", "peer", uint64(to), "err", err)

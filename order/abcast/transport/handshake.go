@@ -12,7 +12,7 @@ import (
 // listener's verdict. Their first 8 bytes (what it is, version) are the same in all versions.
 //
 //	greeting  "cABg" version 4 | group 8 | member 8 | incarnation 8 | nonce 16
-//	hello     "cABh" version 4 | group 8 | from 8 | incarnation 8 | to 8 | its incarnation 8 | session 8 | kind 8 | nonce 16
+//	hello     "cABh" version 4 | group 8 | from 8 | disk 8 | incarnation 8 | to 8 | its incarnation 8 | session 8 | kind 8 | nonce 16
 //	verdict   "cABv" version 4 | code 4
 //
 // The hello repeats the greeting's nonce, so a recorded one is of no use, not even to a listener that has forgotten.
@@ -21,7 +21,7 @@ const (
 	nonceLength     = 16
 
 	greetingMagic, greetingLength = "cABg", 8 + 3*8 + nonceLength
-	helloMagic, helloLength       = "cABh", 8 + 7*8 + nonceLength
+	helloMagic, helloLength       = "cABh", 8 + 8*8 + nonceLength
 	verdictMagic, verdictLength   = "cABv", 8 + 4
 )
 
@@ -39,9 +39,9 @@ type greeting struct {
 }
 
 type hello struct {
-	group, from, incarnation, to, toIncarnation, session uint64
-	kind                                                 kind
-	nonce                                                [nonceLength]byte
+	group, from, disk, incarnation, to, toIncarnation, session uint64
+	kind                                                       kind
+	nonce                                                      [nonceLength]byte
 }
 
 func begin(magic string) []byte {
@@ -68,7 +68,7 @@ func (g greeting) encode() []byte {
 }
 
 func (h hello) encode() []byte {
-	return append(appendNumbers(begin(helloMagic), h.group, h.from, h.incarnation, h.to, h.toIncarnation, h.session, uint64(h.kind)), h.nonce[:]...)
+	return append(appendNumbers(begin(helloMagic), h.group, h.from, h.disk, h.incarnation, h.to, h.toIncarnation, h.session, uint64(h.kind)), h.nonce[:]...)
 }
 
 func encodeVerdict(c reason.Code) []byte {
@@ -105,7 +105,7 @@ func readHello(r io.Reader) (h hello, err error) {
 	if err != nil {
 		return h, err
 	}
-	copy(h.nonce[:], numbers(b, &h.group, &h.from, &h.incarnation, &h.to, &h.toIncarnation, &h.session, (*uint64)(&h.kind)))
+	copy(h.nonce[:], numbers(b, &h.group, &h.from, &h.disk, &h.incarnation, &h.to, &h.toIncarnation, &h.session, (*uint64)(&h.kind)))
 	return h, nil
 }
 
@@ -123,7 +123,7 @@ func readVerdict(r io.Reader) error {
 
 // verdicts are the reasons that a listener tells, by their number on the wire, which stays.
 func verdicts() []reason.Code {
-	return []reason.Code{reason.OK, reason.LinkVersion, reason.LinkGroup, reason.LinkMember, reason.LinkSession, reason.LinkBusy}
+	return []reason.Code{reason.OK, reason.LinkVersion, reason.LinkGroup, reason.LinkMember, reason.LinkSession, reason.LinkBusy, reason.LinkDisk}
 }
 
 func verdictNumber(c reason.Code) uint32 {

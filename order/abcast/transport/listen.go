@@ -14,10 +14,11 @@ import (
 
 // inbound is a session that this member hears.
 type inbound struct {
-	incarnation, session uint64
-	conn                 net.Conn // without TLS, which would say goodbye first
-	once                 sync.Once
-	over                 chan struct{} // closed when its last frame was handled
+	disk, incarnation, session uint64
+
+	conn net.Conn // without TLS, which would say goodbye first
+	once sync.Once
+	over chan struct{} // closed when its last frame was handled
 }
 
 func (in *inbound) close() { in.once.Do(func() { _ = in.conn.Close() }) }
@@ -174,6 +175,8 @@ func (t *Transport) register(c net.Conn, h hello) (in, old *inbound, err error) 
 		return nil, nil, net.ErrClosed
 	case t.peers[h.from] == nil:
 		return nil, nil, fmt.Errorf("transport: %d is not a member: %w", h.from, reason.LinkMember)
+	case old != nil && h.disk != old.disk:
+		return nil, nil, fmt.Errorf("transport: member %d has another disk than before: %w", h.from, reason.LinkDisk)
 	case old != nil && (h.incarnation < old.incarnation || (h.incarnation == old.incarnation && h.session <= old.session)):
 		return nil, nil, fmt.Errorf("transport: session %d of incarnation %d of member %d, after session %d of incarnation %d: %w",
 			h.session, h.incarnation, h.from, old.session, old.incarnation, reason.LinkSession)
@@ -183,7 +186,7 @@ func (t *Transport) register(c net.Conn, h hello) (in, old *inbound, err error) 
 		t.streams[h.from] = true
 		return nil, nil, nil
 	}
-	in = &inbound{incarnation: h.incarnation, session: h.session, conn: bare(c), over: make(chan struct{})}
+	in = &inbound{disk: h.disk, incarnation: h.incarnation, session: h.session, conn: bare(c), over: make(chan struct{})}
 	t.heard[h.from] = in
 	return in, old, nil
 }

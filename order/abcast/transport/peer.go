@@ -332,7 +332,7 @@ func (p *peer) introduce(ctx context.Context, raw net.Conn, what kind) (net.Conn
 	case g.member != p.id, p.t.tls != nil && certified != p.id:
 		return nil, g, fmt.Errorf("transport: %v is member %d, not %d: %w", raw.RemoteAddr(), g.member, p.id, reason.LinkMember)
 	}
-	h := hello{group: config.Group, from: config.ID, incarnation: config.Incarnation, to: p.id, toIncarnation: g.incarnation,
+	h := hello{group: config.Group, from: config.ID, disk: config.Disk, incarnation: config.Incarnation, to: p.id, toIncarnation: g.incarnation,
 		session: p.t.session.Add(1), kind: what, nonce: g.nonce}
 	if _, err := c.Write(h.encode()); err != nil {
 		return nil, g, err

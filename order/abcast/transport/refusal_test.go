@@ -101,6 +101,7 @@ func TestForeignersAreRefused(t *testing.T) {
 		{"an answer to another greeting", with(two, say(func(h *hello) { h.nonce[3]++ })), reason.LinkSession},
 		{"an answer to another incarnation", with(two, say(func(h *hello) { h.toIncarnation++ })), reason.LinkSession},
 		{"an earlier incarnation", with(two, say(func(h *hello) { h.incarnation = 0 })), reason.LinkSession},
+		{"another disk", with(two, say(func(h *hello) { h.disk++ })), reason.LinkDisk},
 		{"an unknown kind", with(two, say(func(h *hello) { h.kind = 99 })), reason.LinkVersion},
 		{"another version", with(two, func(c net.Conn) {
 			b := hello{group: testGroup, from: 2, to: 1}.encode()

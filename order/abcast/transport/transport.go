@@ -32,6 +32,8 @@ type Handler struct {
 type Config struct {
 	// Group is the group's number, ID the member's, Incarnation how often it was started: greater in every process of the member.
 	Group, ID, Incarnation uint64
+	// Disk is a number that the member draws when it first uses a disk, and keeps there: one that comes back with another has lost its disk, and is refused.
+	Disk uint64
 	// Listener is where others connect; Close closes it.
 	Listener net.Listener
 	// Security says whom to believe. Without it nothing is: see Plain.
