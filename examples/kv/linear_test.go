@@ -154,16 +154,16 @@ func (h *history) check(t *testing.T) {
 // TestLinearizable reads and writes through all members while one after the other is killed, stopped, and cut off.
 func TestLinearizable(t *testing.T) {
 	t.Parallel()
-	linearizable(t, testkit.Seed(t), 1)
+	linearizable(t, testkit.Seed(t), 3, 1, "fsync")
 }
 
-func linearizable(t *testing.T, seed uint64, rounds int) {
+func linearizable(t *testing.T, seed uint64, n, rounds int, durability string) {
 	testkit.RequireTool(t, "nft")
-	c := newCluster(t, 3, 0, func(*member) []string { return []string{"--suspect-after", "400ms"} })
+	c := newCluster(t, n, 0, func(*member) []string { return []string{"--suspect-after", "400ms", "--durability", durability} })
 	h := &history{begun: time.Now()}
 	var stop atomic.Bool
 	var clients sync.WaitGroup
-	for id := 1; id <= 3; id++ {
+	for id := 1; id <= n; id++ {
 		for k := range 2 {
 			clients.Go(func() { h.client(10*id+k, c.members[id], rand.New(rand.NewPCG(seed, uint64(10*id+k))), &stop) })
 		}
@@ -171,7 +171,7 @@ func linearizable(t *testing.T, seed uint64, rounds int) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range rounds {
 		for _, fault := range r.Perm(4) {
-			c.harm(fault, c.members[1+r.IntN(3)], time.Duration(500+r.IntN(700))*time.Millisecond)
+			c.harm(fault, c.members[1+r.IntN(n)], time.Duration(500+r.IntN(700))*time.Millisecond)
 		}
 	}
 	stop.Store(true)
@@ -182,9 +182,13 @@ func linearizable(t *testing.T, seed uint64, rounds int) {
 		keys[o.Input.(input).key] = true
 	}
 	for key := range keys {
-		h.do(99, c.members[1+r.IntN(3)], input{op: "get", key: key})
+		h.do(99, c.members[1+r.IntN(n)], input{op: "get", key: key})
 	}
-	c.agree(1, 2, 3)
+	var ids []int
+	for id := 1; id <= n; id++ {
+		ids = append(ids, id)
+	}
+	c.agree(ids...)
 	h.check(t)
 	if h.acked.Load() < 100 {
 		t.Errorf("only %d operations had an answer", h.acked.Load())
@@ -211,8 +215,11 @@ func (c *cluster) harm(fault int, m *member, span time.Duration) {
 		time.Sleep(span)
 		c.net.Heal()
 	}
-	m.ready()
-	time.Sleep(200 * time.Millisecond)
+	// Without its memory a member does not count before it is back in the view.
+	testkit.WaitFor(c.t, time.Minute, "the member to be back in the view", func() bool {
+		s, err := m.status()
+		return err == nil && s.InView
+	})
 }
 
 // TestCheckerSeesStaleReads: a history with a stale read is none that the checker lets pass.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 	"github.com/clockd/clockd/internal/testkit"
 )
 
-// TestLinearizableForLong is TestLinearizable for CLOCKD_KV_FOR (2m), with a new cluster every ten rounds of faults.
+// TestLinearizableForLong is TestLinearizable for CLOCKD_KV_FOR (2m), with a new cluster, of three or five, every ten rounds of faults.
 func TestLinearizableForLong(t *testing.T) {
 	span := 2 * time.Minute
 	if s := os.Getenv("CLOCKD_KV_FOR"); s != "" {
@@ -21,6 +22,7 @@ func TestLinearizableForLong(t *testing.T) {
 	}
 	seed := testkit.Seed(t)
 	for begun := time.Now(); time.Since(begun) < span; seed++ {
-		t.Run("", func(t *testing.T) { linearizable(t, seed, 10) })
+		n, durability := 3+2*int(seed%2), []string{"fsync", "os", "memory"}[seed%3]
+		t.Run(fmt.Sprint(n, durability), func(t *testing.T) { linearizable(t, seed, n, 10, durability) })
 	}
 }

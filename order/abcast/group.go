@@ -257,10 +257,7 @@ func (g *Group) Read(ctx context.Context) error {
 	}
 	select {
 	case upto := <-answer:
-		if err := g.queue.wait(ctx, upto); err != nil {
-			return fmt.Errorf("abcast: the read was not finished: %w", err)
-		}
-		return nil
+		return g.applied(ctx, upto)
 	case err := <-refused:
 		return err
 	case <-g.ctx.Done():
@@ -272,6 +269,22 @@ func (g *Group) Read(ctx context.Context) error {
 		})
 		return fmt.Errorf("abcast: the read was not finished: %w", ctx.Err())
 	}
+}
+
+// applied waits until the consumer is done with so many items.
+func (g *Group) applied(ctx context.Context, upto uint64) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(g.ctx, cancel) // a group that stopped may have no consumer any more
+	defer stop()
+	err := g.queue.wait(waiting, upto)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil:
+		err = g.why()
+	}
+	return fmt.Errorf("abcast: the read was not finished: %w", err)
 }
 
 // Leave takes this process out of the view, so that the others need not first suspect it when it ends: call it before Close when a program is restarted in

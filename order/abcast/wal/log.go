@@ -12,9 +12,9 @@ import (
 // Options are what a log needs to know. The zero value is a log in the mode Fsync.
 type Options struct {
 	Mode Mode
-	// SegmentSize is after how many bytes a new file is begun; 0 means 64 MiB. The longest a file can become is this and a frame.
+	// SegmentSize is after how many bytes a new file is begun; 0 means 64 MiB, and 512 MiB is the most. The longest a file can become is this and a frame.
 	SegmentSize int64
-	// MaxPending is how many bytes may wait for the disk before Append waits too; 0 means 64 MiB.
+	// MaxPending is how many bytes may wait for the disk before Append waits too; 0 means 64 MiB, and 256 MiB is the most.
 	MaxPending int
 	// Durable, if there is one, is called after each group commit with the last durable position, and once with the error that froze
 	// the log. It is called by the log's own goroutine and must not block, nor call the log's Close.
@@ -94,9 +94,11 @@ func Open(dir string, o Options, replay func(Position, Record) error) (*Log, err
 	if o.SegmentSize <= 0 {
 		o.SegmentSize = 64 << 20
 	}
+	o.SegmentSize = min(o.SegmentSize, maxSegment/2)
 	if o.MaxPending <= 0 {
 		o.MaxPending = 64 << 20
 	}
+	o.MaxPending = min(o.MaxPending, maxSegment/4)
 	if o.FS == nil {
 		o.FS = Disk{}
 	}
