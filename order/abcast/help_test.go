@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,6 +104,7 @@ type cluster struct {
 	change    func(*Config)
 	network   *network
 	engine    engine
+	number    int32
 	processes map[ID]*process
 }
 
@@ -111,7 +114,12 @@ func newCluster(t testing.TB, e engine, n int, change func(*Config)) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, dir: t.TempDir(), authority: a, addresses: map[ID]string{}, change: change, processes: map[ID]*process{}, network: newNetwork(), engine: e}
+	c := &cluster{t: t, dir: t.TempDir(), authority: a, addresses: map[ID]string{}, change: change, processes: map[ID]*process{}, network: newNetwork(), engine: e, number: 1 + clusters.Add(1)%250}
+	t.Cleanup(func() {
+		for _, p := range c.processes {
+			p.kill()
+		}
+	})
 	for id := ID(1); id <= ID(n); id++ {
 		c.bootstrap = append(c.bootstrap, id)
 		c.address(id)
@@ -119,27 +127,19 @@ func newCluster(t testing.TB, e engine, n int, change func(*Config)) *cluster {
 	for _, id := range c.bootstrap {
 		c.start(id)
 	}
-	t.Cleanup(func() {
-		for _, p := range c.processes {
-			p.kill()
-		}
-	})
 	return c
 }
 
-// address reserves an address for a process.
+// clusters counts the clusters of this process.
+var clusters atomic.Int32
+
+// address gives a process an address: each cluster has one of loopback's of its own, so that nobody takes a port while its process is down.
 func (c *cluster) address(id ID) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.addresses[id] = l.Addr().String()
+	pid := os.Getpid()
+	c.addresses[id] = fmt.Sprintf("127.%d.%d.%d:%d", 1+pid>>8&0x3f, pid&0xff, c.number, 7000+id)
 	c.network.mu.Lock()
 	c.network.ids[c.addresses[id]] = id
 	c.network.mu.Unlock()
-	if err := l.Close(); err != nil {
-		c.t.Fatal(err)
-	}
 }
 
 // start starts a process, or starts it again with what is on its disk.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -140,7 +141,9 @@ func TestSessionsComeBack(t *testing.T) {
 	authority := newAuthority(t)
 	a := start(t, 1, secure(authority.security(t, testGroup, 1)))
 	s := authority.security(t, testGroup, 2)
-	b := start(t, 2, secure(s))
+	// An address of loopback's on which nobody else takes the port while nobody listens there.
+	own := fmt.Sprintf("127.%d.%d.1:7002", 1+os.Getpid()>>8&0x3f, os.Getpid()&0xff)
+	b := start(t, 2, secure(s), func(c *Config) { c.Listener = listen(t, own) })
 	join(t, a, b)
 	for incarnation := uint64(2); incarnation < 5; incarnation++ {
 		address := b.Address().String()
