@@ -225,7 +225,7 @@ func TestClockAhead(t *testing.T) {
 		return nil
 	})
 	w, ahead := c.write(1), c.write(3)
-	t.Logf("with a member that is an hour early, no write of another is acknowledged for %v at the longest", w.more(1000))
+	t.Logf("with a member that is an hour early, no write of another is acknowledged for %v at the longest", w.more(300))
 	c.members[3].process.Kill()
 	acked := append(w.end(), ahead.end()...)
 	t.Logf("%d writes of the early member were acknowledged", ahead.count())

@@ -160,6 +160,7 @@ type serveOptions struct {
 	suspect     time.Duration
 	snapshot    int
 	segment     int64
+	retain      int
 	verbose     bool
 	leaveWithin time.Duration
 }
@@ -181,6 +182,7 @@ func runServe(ctx context.Context, args []string, out, errs io.Writer) error {
 	f.DurationVar(&o.suspect, "suspect-after", 0, "the silence after which a member is put out of the view (500ms)")
 	f.IntVar(&o.snapshot, "snapshot-every", 0, "take a snapshot after so many bytes of writes (64 MiB)")
 	f.Int64Var(&o.segment, "segment-size", 0, "the size of the log's files in bytes (64 MiB)")
+	f.IntVar(&o.retain, "retain", 0, "how many bytes of writes are kept in memory for members that lag (64 MiB)")
 	f.BoolVar(&o.verbose, "v", false, "log sessions and views")
 	f.DurationVar(&o.leaveWithin, "leave-within", 2*time.Second, "how long leaving the view may take when the program is ended in order")
 	if err := parse(f, args, 0); err != nil {
@@ -232,6 +234,7 @@ func (o *serveOptions) config(errs io.Writer) (*abcast.Config, error) {
 	}
 	c.Tuning.Seed = o.id
 	c.Tuning.SuspectAfter, c.Tuning.SnapshotEvery = o.suspect, o.snapshot
+	c.Tuning.Retain = o.retain
 	c.Wal.SegmentSize = o.segment
 	if o.slow > 0 {
 		c.Wal.FS = wal.Slow{FS: wal.Disk{}, By: o.slow}
