@@ -49,7 +49,7 @@ func TestFramesArriveInOrder(t *testing.T) {
 				nodes = append(nodes, start(t, id, security(id)))
 			}
 			join(t, nodes...)
-			const count = 500
+			const count = 200
 			for i := range count {
 				for _, n := range nodes {
 					n.SendAll([]byte(message(n.id, i)))

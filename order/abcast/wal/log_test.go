@@ -402,7 +402,7 @@ func TestFullDiskFreezes(t *testing.T) {
 func TestCrashes(t *testing.T) {
 	seed := testkit.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
-	for round := range 400 {
+	for round := range 120 {
 		fs := newMemFS()
 		o := Options{FS: fs, SegmentSize: int64(100 + r.IntN(2000))}
 		written := map[Position]string{}
