@@ -87,6 +87,7 @@ soak: build test-systemd ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1
 	bin/clockbench sim --all --seeds 1-$(SOAKSEEDS) --jobs $(SOAKJOBS) --bounds-only
 	$(GO) test -race -count $(SOAKCOUNT) -shuffle on -timeout 2h $(TESTFLAGS) ./...
 	$(GO) test -tags soak -timeout 24h $(TESTFLAGS) ./sync/agreement ./internal/sim ./order/abcast/explore # every bound, 200 seeds for each liar; 10,000 schedules: hours
+	CLOCKD_KV_FOR=1h $(GO) test -tags soak -run "LinearizableForLong|FaultAMinute" -timeout 4h $(TESTFLAGS) ./examples/kv # real processes, one fault after the other
 	CLOCKD_LIVE_FOR=5m $(GO) test -run TestLiveRunInTheBrowser -timeout 30m $(TESTFLAGS) ./internal/lab/report
 	scripts/fuzz 60s
 

@@ -172,6 +172,22 @@ const (
 	ExportCorrupt
 	ExportEnded
 
+	// The sessions between members of a group.
+	LinkForeign
+	LinkCertificate
+	LinkVersion
+	LinkGroup
+	LinkMember
+	LinkSession
+	LinkDisk
+	LinkFrameLong
+	LinkFrameMalformed
+	LinkBusy
+	LinkSilent
+	LinkQueueFull
+	LinkDown
+	LinkRefused
+
 	// Count is the number of codes: the length of an array that counts them.
 	Count
 )
@@ -312,6 +328,21 @@ var table = [Count]entry{
 	ExportMalformed:         {"export_malformed", "the point cannot be written as a line: it has no field, or a name that cannot be"},
 	ExportCorrupt:           {"export_corrupt", "the spool on disk was damaged, or was being written when the host died"},
 	ExportEnded:             {"export_ended", "the program ended before the data base took the point"},
+
+	LinkForeign:        {"link_foreign", "what connected to the group's port, or answered there, does not speak its protocol"},
+	LinkCertificate:    {"link_certificate", "the certificate is not one of a member of the group"},
+	LinkVersion:        {"link_version", "the other side speaks another version of the group's protocol"},
+	LinkGroup:          {"link_group", "the other side belongs to another group"},
+	LinkMember:         {"link_member", "the other side is not a member of the group, or not the one that it says or was taken for"},
+	LinkSession:        {"link_session", "the session is an old one, or is played again"},
+	LinkDisk:           {"link_disk", "the member has come back without its disk, under its old ID: it needs a new one"},
+	LinkFrameLong:      {"link_frame_long", "a frame is longer than allowed; the session was ended"},
+	LinkFrameMalformed: {"link_frame_malformed", "a frame cannot be read; the session was ended"},
+	LinkBusy:           {"link_busy", "as many connections as allowed are open already"},
+	LinkSilent:         {"link_silent", "the other side did not answer in time"},
+	LinkQueueFull:      {"link_queue_full", "a frame was dropped, because as many bytes as allowed wait for this member already"},
+	LinkDown:           {"link_down", "a frame was dropped, because there is no session with the member"},
+	LinkRefused:        {"link_refused", "the other side refused the session without saying why"},
 
 	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
 	RequestUnauthenticated: {"request_unauthenticated", "the request has no MAC, and its sender must have one"},

@@ -1,0 +1,131 @@
+package abcast
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"github.com/clockd/clockd/order/abcast/core"
+)
+
+// item is one thing that the consumer has to do.
+type item struct {
+	delivery Delivery
+	hidden   bool // the runtime's own message
+	bytes    int  // of the message as the engine counts them
+
+	install  *core.Snapshot // replace the state
+	snapshot *core.Snapshot // write it
+	book     map[core.ID]string
+}
+
+// queue is between the loop and the consumer. Its length is bounded by the engine (core.Config.Unconsumed).
+type queue struct {
+	mu      sync.Mutex
+	items   []item
+	head    int
+	pushed  uint64 // items ever
+	done    uint64 // items the consumer is done with
+	changed chan struct{}
+	waiting bool // somebody listens to changed
+	ended   bool // nothing comes after what is in it
+	closed  bool
+}
+
+func newQueue() *queue { return &queue{changed: make(chan struct{})} }
+
+// signal tells who waits. The lock is held.
+func (q *queue) signal() {
+	if q.waiting {
+		close(q.changed)
+		q.changed = make(chan struct{})
+		q.waiting = false
+	}
+}
+
+func (q *queue) push(items ...item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.items = append(q.items, items...)
+	q.pushed += uint64(len(items))
+	q.signal()
+}
+
+// position is the number of items that were ever pushed.
+func (q *queue) position() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.pushed
+}
+
+// end says that no more items come; now: not even those that are in it.
+func (q *queue) end(now bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended = true
+	q.closed = q.closed || now
+	q.signal()
+}
+
+// next waits for an item.
+func (q *queue) next(ctx context.Context) (item, bool) {
+	for {
+		q.mu.Lock()
+		switch {
+		case q.closed || ctx.Err() != nil:
+			q.mu.Unlock()
+			return item{}, false
+		case q.head < len(q.items):
+			x := q.items[q.head]
+			q.items[q.head] = item{}
+			if q.head++; q.head == len(q.items) {
+				q.items, q.head = q.items[:0], 0
+			}
+			q.mu.Unlock()
+			return x, true
+		case q.ended:
+			q.mu.Unlock()
+			return item{}, false
+		}
+		changed := q.changed
+		q.waiting = true
+		q.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// finish says that the consumer is done with one more item.
+func (q *queue) finish() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.done++
+	q.signal()
+}
+
+// wait waits until the consumer is done with so many items.
+func (q *queue) wait(ctx context.Context, n uint64) error {
+	for {
+		q.mu.Lock()
+		if q.done >= n {
+			q.mu.Unlock()
+			return nil
+		}
+		if q.closed {
+			q.mu.Unlock()
+			return ErrClosed
+		}
+		changed := q.changed
+		q.waiting = true
+		q.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func copyBook(b map[core.ID]string) map[core.ID]string { return maps.Clone(b) }
