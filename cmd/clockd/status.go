@@ -70,6 +70,9 @@ func (a *app) showStatus(s *control.Status) {
 		listening := strings.Join(s.Server.Listening, ", ")
 		row("serving", "%s; %d requests, %d answers (%d interleaved)", firstOf(listening, "nowhere"), s.Server.Requests, s.Server.Answers,
 			s.Server.InterleavedAnswers)
+		if n := s.Server.NTS; n != nil {
+			row("NTS keys", "given on %s; %d times, %d answers under NTS", firstOf(strings.Join(n.Listening, ", "), "nothing"), n.Exchanges, s.Server.NTSAnswers)
+		}
 	}
 	row("counter", "%s, drift bound %g ppm", s.Counter.Spec, s.Counter.DriftBoundPPM)
 	row("page", "%s", s.Page)
@@ -125,7 +128,7 @@ and why it is used or not. Reach is octal: a bit for each of the last eight requ
 }
 
 func (a *app) showSources(s *control.Sources) {
-	rows := [][]string{{"", "SOURCE", "ADDRESS", "STRATUM", "REACH", "POLL", "LAST", "OFFSET", "± BOUND", "ROUND TRIP", "STAMPS", "VERDICT"}}
+	rows := [][]string{{"", "SOURCE", "ADDRESS", "AUTH", "STRATUM", "REACH", "POLL", "LAST", "OFFSET", "± BOUND", "ROUND TRIP", "STAMPS", "VERDICT"}}
 	for i := range s.Sources {
 		rows = append(rows, sourceRow(&s.Sources[i]))
 	}
@@ -171,7 +174,7 @@ func sourceRow(x *control.Source) []string {
 		verdict += " by " + showSeconds(*x.DistanceS)
 	}
 	return []string{
-		mark, x.Name, address, optional(x.Stratum, func(n uint8) string { return fmt.Sprint(n) }), fmt.Sprintf("%03o", x.Reach), showSeconds(x.PollS), optional(x.LastSampleAgeS, showSeconds),
+		mark, x.Name, address, x.Authentication, optional(x.Stratum, func(n uint8) string { return fmt.Sprint(n) }), fmt.Sprintf("%03o", x.Reach), showSeconds(x.PollS), optional(x.LastSampleAgeS, showSeconds),
 		optional(x.OffsetS, showSigned), bound, optional(x.DelayS, showSeconds), stamps, verdict,
 	}
 }

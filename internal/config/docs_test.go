@@ -49,7 +49,7 @@ func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n"), rootPaths())
+	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n[nts_server]\ncert_file = \"/etc/clockd/nts.crt\"\nkey_file = \"/etc/clockd/nts.key\"\n"), rootPaths())
 	if err != nil {
 		t.Fatal(err)
 	}
