@@ -167,3 +167,45 @@ func BenchmarkAEAD(b *testing.B) {
 		})
 	}
 }
+
+// halve divides by x: where the constant coefficient is 1, the modulus is added first.
+func (e element) halve() element {
+	odd := -(e.low & 1)
+	low, high := e.low^1&odd, e.high^0xc200000000000000&odd
+	// The modulus' x¹²⁸ becomes x¹²⁷.
+	return element{low>>1 | high<<63, high>>1 | odd&(1<<63)}
+}
+
+// double multiplies by x.
+func (e element) double() element {
+	over := -(e.high >> 63)
+	return element{e.low<<1 ^ over&1, (e.high<<1 | e.low>>63) ^ over&0xc200000000000000}
+}
+
+func (e element) times(o element) (product element) {
+	for _, word := range [2]uint64{o.low, o.high} {
+		for range 64 {
+			take := -(word & 1)
+			product.low ^= e.low & take
+			product.high ^= e.high & take
+			word >>= 1
+			e = e.double()
+		}
+	}
+	return product
+}
+
+// The obvious product, bit by bit, and 128 divisions by x.
+func TestDotAgainstTheObvious(t *testing.T) {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	for range 2000 {
+		a, b := element{rng.Uint64(), rng.Uint64()}, element{rng.Uint64(), rng.Uint64()}
+		want := a.times(b)
+		for range 128 {
+			want = want.halve()
+		}
+		if got := a.dot(b); got != want {
+			t.Fatalf("seed %d: %x·%x is %x, want %x", seed, a, b, got, want)
+		}
+	}
+}
