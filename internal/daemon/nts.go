@@ -18,10 +18,11 @@ import (
 
 const (
 	// exchangeFirst is how long after an exchange of keys, good or not, the next one may be made; it doubles with each up to the
-	// two others, and begins anew when keys have been good for that long. A server that is not reached may be back soon; one that
-	// refuses will hardly have changed its mind.
+	// limit, and begins anew when keys have been good for that long. A server that is not reached may be back soon; one that
+	// refuses, or whose certificate is bad, will hardly have changed its mind (RFC 8915 section 4.2 suggests 10 s at the least).
 	exchangeFirst = time.Second
 	exchangeLast  = time.Minute
+	refusedFirst  = 10 * time.Second
 	refusedLast   = 16 * time.Minute
 	// exchangePatience bounds an exchange, names and all.
 	exchangePatience = 30 * time.Second
@@ -65,8 +66,8 @@ func (a *association) wanting(now time.Time) bool {
 func (a *association) usable() bool { return a.session != nil && a.session.Cookies() > 0 }
 
 // postpone sets when the next exchange may be made, counted from now.
-func (a *association) postpone(now time.Time, last time.Duration) {
-	a.wait = min(max(2*a.wait, exchangeFirst), last)
+func (a *association) postpone(now time.Time, first, last time.Duration) {
+	a.wait = min(max(2*a.wait, first), last)
 	a.next = now.Add(a.wait)
 }
 
@@ -223,7 +224,7 @@ func (d *daemon) exchanged(r exchanged) {
 	a.exchanges++
 	a.session, a.proof, a.proved, a.since = r.result.Session, r.result.Proof, r.proved, time.Now()
 	a.again, a.last = false, reason.OK
-	a.postpone(time.Now(), exchangeLast)
+	a.postpone(time.Now(), exchangeFirst, exchangeLast)
 	_, to := a.proof.Dates()
 	d.log.Info("NTS keys", "source", s.name, "address", r.result.Address.String(), "aead", a.session.Algorithm().String(),
 		"cookies", a.session.Cookies(), "certificate_until", to.UTC().Format(time.DateOnly), "dates_checked", a.proved)
@@ -244,11 +245,11 @@ func (d *daemon) exchanged(r exchanged) {
 func (d *daemon) exchangeFailed(s *slot, code reason.Code, err error) {
 	a := s.nts
 	a.failures.Add(code)
-	last := refusedLast
+	first, last := refusedFirst, refusedLast
 	if code == reason.KeyExchangeConnect || code == reason.SourceResolve {
-		last = exchangeLast
+		first, last = exchangeFirst, exchangeLast
 	}
-	a.postpone(time.Now(), last)
+	a.postpone(time.Now(), first, last)
 	a.last = code
 	d.reporter.Report(&node.Report{Topic: "source", Source: s.id, Reason: code}, s.name)
 	d.log.Debug("no NTS keys", "source", s.name, "error", err, "again_in", a.wait)

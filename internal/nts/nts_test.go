@@ -23,7 +23,6 @@ type pair struct {
 	masters   *Masters
 	session   *Session
 	responder *Responder
-	answers   int
 }
 
 func newPair(t testing.TB, a Algorithm) *pair {
@@ -405,33 +404,33 @@ func TestGrantsThatAreRefused(t *testing.T) {
 		message []byte
 		code    reason.Code
 	}{
-		"good":                  {message(c|1, protocol, c|4, aead, 5, cookie, c|0, end), reason.OK},
-		"unknown, not critical": {message(c|1, protocol, c|4, aead, 5, cookie, 999, "x", c|0, end), reason.OK},
+		"good":                  {message(c|1, protocol, c|4, aead, 5, cookie, c, end), reason.OK},
+		"unknown, not critical": {message(c|1, protocol, c|4, aead, 5, cookie, 999, "x", c, end), reason.OK},
 		"no end":                {message(c|1, protocol, c|4, aead, 5, cookie), reason.KeyExchangeMalformed},
 		"end not critical":      {message(c|1, protocol, c|4, aead, 5, cookie, 0, end), reason.KeyExchangeMalformed},
-		"end with a body":       {message(c|1, protocol, c|4, aead, 5, cookie, c|0, "x"), reason.KeyExchangeMalformed},
-		"after the end":         {message(c|1, protocol, c|4, aead, 5, cookie, c|0, end, 5, cookie), reason.KeyExchangeMalformed},
-		"unknown, critical":     {message(c|1, protocol, c|4, aead, 5, cookie, c|999, "x", c|0, end), reason.KeyExchangeMalformed},
-		"no protocol":           {message(c|4, aead, 5, cookie, c|0, end), reason.KeyExchangeMalformed},
-		"protocol twice":        {message(c|1, protocol, c|1, protocol, c|4, aead, 5, cookie, c|0, end), reason.KeyExchangeMalformed},
-		"no AEAD":               {message(c|1, protocol, 5, cookie, c|0, end), reason.KeyExchangeMalformed},
-		"AEAD not offered":      {message(c|1, protocol, c|4, "\x00\x10", 5, cookie, c|0, end), reason.KeyExchangeMalformed},
-		"two AEADs":             {message(c|1, protocol, c|4, "\x00\x0f\x00\x1e", 5, cookie, c|0, end), reason.KeyExchangeMalformed},
-		"odd AEAD":              {message(c|1, protocol, c|4, "\x00", 5, cookie, c|0, end), reason.KeyExchangeMalformed},
-		"no AEAD in common":     {message(c|1, protocol, c|4, "", c|0, end), reason.KeyExchangeNegotiation},
-		"no protocol in common": {message(c|1, "", c|0, end), reason.KeyExchangeNegotiation},
-		"another protocol":      {message(c|1, "\x00\x07", c|4, aead, 5, cookie, c|0, end), reason.KeyExchangeNegotiation},
-		"no cookie":             {message(c|1, protocol, c|4, aead, c|0, end), reason.KeyExchangeMalformed},
-		"long cookie only":      {message(c|1, protocol, c|4, aead, 5, strings.Repeat("x", MaxCookie+1), c|0, end), reason.KeyExchangeMalformed},
-		"error":                 {message(c|2, "\x00\x02", c|0, end), reason.KeyExchangeRefused},
-		"unknown error":         {message(c|2, "\x99\x02", c|0, end), reason.KeyExchangeRefused},
-		"error without number":  {message(c|2, "", c|0, end), reason.KeyExchangeMalformed},
-		"warning":               {message(c|1, protocol, c|4, aead, 5, cookie, c|3, "\x00\x01", c|0, end), reason.KeyExchangeRefused},
-		"port 0":                {message(c|1, protocol, c|4, aead, 5, cookie, c|7, "\x00\x00", c|0, end), reason.KeyExchangeMalformed},
-		"a strange server":      {message(c|1, protocol, c|4, aead, 5, cookie, c|6, "a b", c|0, end), reason.KeyExchangeMalformed},
-		"no server":             {message(c|1, protocol, c|4, aead, 5, cookie, c|6, "", c|0, end), reason.KeyExchangeMalformed},
-		"too many records":      {append(bytes.Repeat(message(999, ""), maxRecords), message(c|0, end)...), reason.KeyExchangeMalformed},
-		"too long":              {append(bytes.Repeat(message(999, strings.Repeat("x", 1000)), 9), message(c|0, end)...), reason.KeyExchangeMalformed},
+		"end with a body":       {message(c|1, protocol, c|4, aead, 5, cookie, c, "x"), reason.KeyExchangeMalformed},
+		"after the end":         {message(c|1, protocol, c|4, aead, 5, cookie, c, end, 5, cookie), reason.KeyExchangeMalformed},
+		"unknown, critical":     {message(c|1, protocol, c|4, aead, 5, cookie, c|999, "x", c, end), reason.KeyExchangeMalformed},
+		"no protocol":           {message(c|4, aead, 5, cookie, c, end), reason.KeyExchangeMalformed},
+		"protocol twice":        {message(c|1, protocol, c|1, protocol, c|4, aead, 5, cookie, c, end), reason.KeyExchangeMalformed},
+		"no AEAD":               {message(c|1, protocol, 5, cookie, c, end), reason.KeyExchangeMalformed},
+		"AEAD not offered":      {message(c|1, protocol, c|4, "\x00\x10", 5, cookie, c, end), reason.KeyExchangeMalformed},
+		"two AEADs":             {message(c|1, protocol, c|4, "\x00\x0f\x00\x1e", 5, cookie, c, end), reason.KeyExchangeMalformed},
+		"odd AEAD":              {message(c|1, protocol, c|4, "\x00", 5, cookie, c, end), reason.KeyExchangeMalformed},
+		"no AEAD in common":     {message(c|1, protocol, c|4, "", c, end), reason.KeyExchangeNegotiation},
+		"no protocol in common": {message(c|1, "", c, end), reason.KeyExchangeNegotiation},
+		"another protocol":      {message(c|1, "\x00\x07", c|4, aead, 5, cookie, c, end), reason.KeyExchangeNegotiation},
+		"no cookie":             {message(c|1, protocol, c|4, aead, c, end), reason.KeyExchangeMalformed},
+		"long cookie only":      {message(c|1, protocol, c|4, aead, 5, strings.Repeat("x", MaxCookie+1), c, end), reason.KeyExchangeMalformed},
+		"error":                 {message(c|2, "\x00\x02", c, end), reason.KeyExchangeRefused},
+		"unknown error":         {message(c|2, "\x99\x02", c, end), reason.KeyExchangeRefused},
+		"error without number":  {message(c|2, "", c, end), reason.KeyExchangeMalformed},
+		"warning":               {message(c|1, protocol, c|4, aead, 5, cookie, c|3, "\x00\x01", c, end), reason.KeyExchangeRefused},
+		"port 0":                {message(c|1, protocol, c|4, aead, 5, cookie, c|7, "\x00\x00", c, end), reason.KeyExchangeMalformed},
+		"a strange server":      {message(c|1, protocol, c|4, aead, 5, cookie, c|6, "a b", c, end), reason.KeyExchangeMalformed},
+		"no server":             {message(c|1, protocol, c|4, aead, 5, cookie, c|6, "", c, end), reason.KeyExchangeMalformed},
+		"too many records":      {append(bytes.Repeat(message(999, ""), maxRecords), message(c, end)...), reason.KeyExchangeMalformed},
+		"too long":              {append(bytes.Repeat(message(999, strings.Repeat("x", 1000)), 9), message(c, end)...), reason.KeyExchangeMalformed},
 	} {
 		g, err := ParseGrant(x.message, &offer)
 		code := reason.OK
@@ -447,11 +446,11 @@ func TestGrantsThatAreRefused(t *testing.T) {
 func TestOffersThatAreRefused(t *testing.T) {
 	const c = recordCritical
 	for name, x := range map[string]struct{ offer, answer []byte }{
-		"critical, unknown": {message(c|1, "\x00\x00", c|4, "\x00\x0f", c|999, "", c|0, ""), message(c|2, "\x00\x00", c|0, "")},
-		"no AEAD":           {message(c|1, "\x00\x00", c|0, ""), message(c|2, "\x00\x01", c|0, "")},
-		"no protocol":       {message(c|4, "\x00\x0f", c|0, ""), message(c|2, "\x00\x01", c|0, "")},
-		"another protocol":  {message(c|1, "\x00\x08", c|4, "\x00\x0f", c|0, ""), message(c|1, "", c|0, "")},
-		"a cookie":          {message(c|1, "\x00\x00", c|4, "\x00\x0f", 5, "x", c|0, ""), message(c|2, "\x00\x00", c|0, "")},
+		"critical, unknown": {message(c|1, "\x00\x00", c|4, "\x00\x0f", c|999, "", c, ""), message(c|2, "\x00\x00", c, "")},
+		"no AEAD":           {message(c|1, "\x00\x00", c, ""), message(c|2, "\x00\x01", c, "")},
+		"no protocol":       {message(c|4, "\x00\x0f", c, ""), message(c|2, "\x00\x01", c, "")},
+		"another protocol":  {message(c|1, "\x00\x08", c|4, "\x00\x0f", c, ""), message(c|1, "", c, "")},
+		"a cookie":          {message(c|1, "\x00\x00", c|4, "\x00\x0f", 5, "x", c, ""), message(c|2, "\x00\x00", c, "")},
 	} {
 		_, err := ParseOffer(x.offer)
 		if err == nil {
@@ -470,7 +469,7 @@ func FuzzKeyExchange(f *testing.F) {
 	g := Grant{Algorithm: AES128GCMSIV, Compliant: true, Cookies: [][]byte{make([]byte, 104), make([]byte, 72)}, Server: "2001:db8::1", Port: 123}
 	f.Add(g.Append(nil))
 	f.Add(NoCommonAEAD())
-	f.Add(message(recordCritical|2, "\x00\x02", recordCritical|0, ""))
+	f.Add(message(recordCritical|2, "\x00\x02", recordCritical, ""))
 	f.Add([]byte{0x80, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, err := MessageLength(b)

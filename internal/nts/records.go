@@ -399,10 +399,9 @@ func serverName(body []byte) (string, bool) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return a.String(), a.Zone() == ""
 	}
-	for _, c := range []byte(s) {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_') {
-			return "", false
-		}
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
+	if strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(letters, r) }) {
+		return "", false
 	}
 	return s, !strings.Contains(s, "..") && s[0] != '.'
 }
