@@ -19,10 +19,16 @@ func readDocumentation(t *testing.T) string {
 	return string(b)
 }
 
-func examples(t *testing.T) []string {
+func examples(t *testing.T) []string { return examplesOf(t, documentation) }
+
+func examplesOf(t *testing.T, path string) []string {
 	t.Helper()
 	var out []string
-	for _, m := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(readDocumentation(t), -1) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		out = append(out, m[1])
 	}
 	return out
@@ -35,6 +41,7 @@ func TestDocumentedExamplesAreGood(t *testing.T) {
 	if len(list) < 5 {
 		t.Fatalf("only %d examples found in %s", len(list), documentation)
 	}
+	list = append(list, examplesOf(t, "../../docs/sources.md")...)
 	for i, e := range list {
 		if _, err := Parse(documentation, []byte(e), rootPaths()); err != nil {
 			t.Errorf("example %d: %v\n%s", i+1, err, e)
