@@ -71,7 +71,7 @@ func (a *app) showStatus(s *control.Status) {
 		row("serving", "%s; %d requests, %d answers (%d interleaved)", firstOf(listening, "nowhere"), s.Server.Requests, s.Server.Answers,
 			s.Server.InterleavedAnswers)
 		if n := s.Server.NTS; n != nil {
-			row("NTS keys", "given on %s; %d times, %d answers under NTS", firstOf(strings.Join(n.Listening, ", "), "nothing"), n.Exchanges, s.Server.NTSAnswers)
+			row("NTS keys", "given on %s; %d exchanges, %d answers under NTS", firstOf(strings.Join(n.Listening, ", "), "nothing"), n.Exchanges, s.Server.NTSAnswers)
 		}
 	}
 	row("counter", "%s, drift bound %g ppm", s.Counter.Spec, s.Counter.DriftBoundPPM)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -39,6 +40,8 @@ type association struct {
 	// proved: the certificate's dates were held against the clock, not only against the system's.
 	proved bool
 	since  time.Time // of session
+	// with is the address with which keys were exchanged last.
+	with netip.Addr
 	// number tells the present exchange from earlier ones; running: it has not ended.
 	number  uint64
 	running bool
@@ -197,8 +200,12 @@ func (d *daemon) exchangeKeys() {
 			a.running = true
 			a.number++
 			against := d.dates(s)
+			prefer := a.with
+			if a.again {
+				prefer = netip.Addr{} // it does not answer; others may
+			}
 			a.cancel = d.exchanger.Start(ke.Client{
-				Host: e.config.Address.Host, Port: e.config.NTSPort, NTPPort: int(e.config.Address.Port), CAFile: e.config.NTSCA,
+				Host: e.config.Address.Host, Port: e.config.NTSPort, NTPPort: int(e.config.Address.Port), CAFile: e.config.NTSCA, Prefer: prefer,
 				Check: against.check, Lookup: d.resolver.once,
 			}, exchanged{slot: s, number: a.number, proved: against.sound})
 		}
@@ -223,6 +230,7 @@ func (d *daemon) exchanged(r exchanged) {
 	}
 	a.exchanges++
 	a.session, a.proof, a.proved, a.since = r.result.Session, r.result.Proof, r.proved, time.Now()
+	a.with = r.result.Exchanged
 	a.again, a.last = false, reason.OK
 	a.postpone(time.Now(), exchangeFirst, exchangeLast)
 	_, to := a.proof.Dates()

@@ -40,7 +40,6 @@ func attack(t *testing.T) *attacker {
 		t.Fatal(err)
 	}
 	a.honest()
-	a.running.Go(a.forward)
 	t.Cleanup(func() {
 		_ = a.front.Close()
 		a.mu.Lock()
@@ -51,6 +50,12 @@ func attack(t *testing.T) *attacker {
 		a.running.Wait()
 	})
 	return a
+}
+
+// start begins to forward to that server.
+func (a *attacker) start(server netip.AddrPort) {
+	a.server = server
+	a.running.Go(a.forward)
 }
 
 func (a *attacker) does(f func(request, answer []byte) [][]byte) { a.tamper.Store(&f) }
@@ -111,7 +116,7 @@ func TestNTSAttacks(t *testing.T) {
 	certificate, key := ca.IssueNow("127.0.0.1")
 	path := attack(t)
 	master := launchNTS(t, certificate, key, fmt.Sprintf("ntp_server = %q\n", path.front.LocalAddr()))
-	path.server = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(master.ntp))
+	path.start(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(master.ntp)))
 	join := func() *running {
 		path.honest()
 		follower := launch(t, Options{Config: parse(t, t.TempDir(), master.followNTS(ca, "")), Counter: skewed(t, 10)})

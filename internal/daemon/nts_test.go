@@ -110,7 +110,6 @@ func TestNTSRotation(t *testing.T) {
 	follower := launch(t, Options{Config: parse(t, t.TempDir(), master.followNTS(ca, "")), Counter: skewed(t, 0)})
 	follower.reach(virtualclock.Synchronised)
 	testkit.WaitFor(t, patience20, "four keys", func() bool { return master.status().Server.NTS.CookieKeys == 4 })
-	time.Sleep(2500 * time.Millisecond) // not a measurement: keys go round while nobody looks
 	before := follower.source().Received
 	testkit.WaitFor(t, patience20, "answers", func() bool { return follower.source().Received > before+5 })
 	x := follower.source()
@@ -248,6 +247,33 @@ func TestNTSExpiredCertificate(t *testing.T) {
 	testkit.WaitFor(t, patience20, "the reason", func() bool {
 		return right.source().Reason == reason.KeyExchangeCertificateTime || right.source().NTS.Exchanges > 0
 	})
+}
+
+// One of three is shown an ended certificate: it is dropped, the others outvote it, and the clock goes on.
+func TestNTSExpiredCertificateAmongOthers(t *testing.T) {
+	testkit.NoLeaks(t)
+	ca := testkit.NewCA(t)
+	good, goodKey := ca.IssueNow("127.0.0.1")
+	ended, endedKey := ca.Issue(time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour), "127.0.0.1")
+	masters := []*ntsMaster{launchNTS(t, good, goodKey, ""), launchNTS(t, ended, endedKey, ""), launchNTS(t, good, goodKey, "")}
+	document := ""
+	for _, m := range masters {
+		document += followerDocument(fmt.Sprintf("127.0.0.1:%d", m.ntp), fmt.Sprintf("nts = true\nnts_port = %d\nnts_ca = %q\n", m.nts, ca.File))
+	}
+	wrong := func(hw.Ticks) virtualclock.Time { return virtualclock.Unix(time.Now().AddDate(50, 0, 0).UnixNano(), 0) }
+	follower := launch(t, Options{Config: parse(t, t.TempDir(), document), Counter: skewed(t, 0), Realtime: wrong})
+	testkit.WaitFor(t, patience20, "the clock to be set, and the one to be dropped", func() bool {
+		return follower.status().Status == virtualclock.Synchronised && follower.sources().Sources[1].Reason == reason.KeyExchangeCertificateTime
+	})
+	if n := contained(t, masters[0].running, follower, 100); n > 0 {
+		t.Errorf("%d of 100 intervals do not contain the reference's time", n)
+	}
+	if s := follower.status(); s.Epoch > 1 || s.Reports[reason.KeyExchangeCertificateTime.String()] != 0 && s.Status != virtualclock.Synchronised {
+		t.Errorf("epoch %d, %v", s.Epoch, s.Reports)
+	}
+	if follower.heard("STATUS=disrupted") {
+		t.Error("the clock was disrupted")
+	}
 }
 
 // Names, chains and protocols that are wrong give no keys, whatever the time is.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,6 +44,8 @@ type Client struct {
 	CAFile string
 	// Check judges the certificates' dates; chain and name are good already. An error ends the exchange.
 	Check func(*Proof) error
+	// Prefer is the address that is tried first if the name has it; not valid: none.
+	Prefer netip.Addr
 	// Lookup finds the addresses of a name.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 }
@@ -50,6 +53,8 @@ type Client struct {
 // Result is what an exchange gave.
 type Result struct {
 	Session *nts.Session
+	// Exchanged is the address with which keys were exchanged.
+	Exchanged netip.Addr
 	// Address is where NTP is asked.
 	Address netip.AddrPort
 	Proof   *Proof
@@ -85,6 +90,9 @@ func (c *Client) Exchange(ctx context.Context) (*Result, error) {
 	addresses, err := c.resolve(ctx, c.Host)
 	if err != nil {
 		return nil, err
+	}
+	if i := slices.Index(addresses, c.Prefer); i > 0 {
+		addresses = slices.Concat(addresses[i:i+1], addresses[:i], addresses[i+1:])
 	}
 	var errs []error
 	for i, a := range addresses {
@@ -180,8 +188,8 @@ func (c *Client) talk(ctx context.Context, conn *tls.Conn, proof *Proof) (*Resul
 	if err != nil {
 		return nil, &Error{reason.KeyExchangeMalformed, err}
 	}
-	r := &Result{Session: session, Proof: proof}
 	at, ok := netip.AddrFromSlice(conn.RemoteAddr().(*net.TCPAddr).IP)
+	r := &Result{Session: session, Proof: proof, Exchanged: at.Unmap()}
 	if grant.Server != "" {
 		list, err := c.resolve(ctx, grant.Server)
 		if err != nil {
