@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clockd/clockd/internal/ntp"
 	"github.com/clockd/clockd/internal/nts"
 	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/reason"
@@ -201,6 +202,59 @@ func TestServerAgainstStrangers(t *testing.T) {
 		t.Error(err)
 	}
 	testkit.WaitFor(t, 20*time.Second, "the exchange to be counted", func() bool { return g.Stats().Granted == before+1 })
+}
+
+// A client that wants AES-128-GCM-SIV, and exports its keys by the book, gets it, from the handshake to an answer.
+func TestGCMSIVFromEndToEnd(t *testing.T) {
+	testkit.NoLeaks(t)
+	g := serve(t, func(*ServerConfig) {})
+	for name, x := range map[string]struct {
+		offer nts.Offer
+		want  nts.Algorithm
+	}{
+		"compliant": {nts.Offer{Algorithms: []nts.Algorithm{nts.AES128GCMSIV, nts.AESSIVCMAC256}, Compliant: true}, nts.AES128GCMSIV},
+		"old":       {nts.Offer{Algorithms: []nts.Algorithm{nts.AES128GCMSIV, nts.AESSIVCMAC256}}, nts.AESSIVCMAC256},
+	} {
+		conn, err := g.dial(t, func(*tls.Config) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(x.offer.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		message, err := readMessage(conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grant, err := nts.ParseGrant(message, &x.offer)
+		if err != nil || grant.Algorithm != x.want || grant.Compliant != (x.want == nts.AES128GCMSIV) {
+			t.Fatalf("%s: %+v, %v", name, grant, err)
+		}
+		state := conn.ConnectionState()
+		keys, err := export(&state, grant.Algorithm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		session, err := nts.NewSession(keys, grant.Cookies)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := nts.NewResponder(g.masters, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := ntp.Packet{Version: 4, Mode: ntp.ModeClient, Transmit: 9}
+		request, _ := session.Request(nil, header.Append(nil), rand.Reader)
+		var q ntp.Packet
+		q.Decode(request)
+		if code := r.Open(request, &q); code != reason.OK {
+			t.Fatalf("%s: %v", name, code)
+		}
+		answer := ntp.Packet{Version: 4, Mode: ntp.ModeServer, Stratum: 1, Origin: 9}
+		if code := session.Answer(r.Seal(answer.Append(nil))); code != reason.OK || session.Cookies() != nts.MaxCookies {
+			t.Errorf("%s: %v, %d cookies", name, code, session.Cookies())
+		}
+	}
 }
 
 // Slow clients hold up neither the others nor the end.
