@@ -63,9 +63,10 @@ type daemon struct {
 	wakeAt    hw.Ticks
 	published node.Publication
 
-	// lastRight is when the clock was last right, by the state file; timeKnown: datesHold has seen a sound clock.
-	lastRight time.Time
-	timeKnown bool
+	// lastRight is when the clock was last right, by the state file; timeKnown: datesHold has seen a sound clock, in datesEpoch.
+	lastRight  time.Time
+	timeKnown  bool
+	datesEpoch virtualclock.Epoch
 
 	reloads                                                        uint64
 	reloadError, stateError, controlError, counterError            string

@@ -266,13 +266,16 @@ func (d *daemon) exchangeFailed(s *slot, code reason.Code, err error) {
 	}
 }
 
-// datesHold is asked before a sound clock is published: the certificates whose dates could not be held against it so far are, and the
+// datesHold is asked before a sound clock is published: the certificates whose dates were not held against it so far are, and the
 // sources that fail are begun anew. false: more of them do than may be false, so nothing is left of what the clock rests on.
 func (d *daemon) datesHold(p *node.Publication) bool {
 	if !p.Clock.Status.Sound() || p.Internal {
 		d.timeKnown = false
 		return true
 	}
+	// A clock that was stepped, or lost the time in between, is another witness than before.
+	anew := !d.timeKnown || p.Clock.Epoch != d.datesEpoch
+	d.datesEpoch = p.Clock.Epoch
 	dropped := 0
 	now := p.Clock.Time(d.now()).Time()
 	d.roster.all(func(_ *entry, s *slot) {
@@ -280,10 +283,10 @@ func (d *daemon) datesHold(p *node.Publication) bool {
 		if a == nil {
 			return
 		}
-		if a.session == nil && a.last == reason.KeyExchangeCertificateTime && !a.running && !d.timeKnown {
+		if a.session == nil && a.last == reason.KeyExchangeCertificateTime && !a.running && anew {
 			a.next, a.wait = time.Time{}, 0 // the time is known now, so it may be another matter
 		}
-		if a.session == nil || a.proved {
+		if a.session == nil || a.proved && !anew {
 			return
 		}
 		err := a.proof.At(now)

@@ -81,20 +81,19 @@ func TestNTSBetweenDaemons(t *testing.T) {
 	master.start(t)
 	before := follower.source().Received
 	testkit.WaitFor(t, patience20, "answers after the restart", func() bool { return follower.source().Received > before+5 })
-	if x := follower.source(); x.NTS.Exchanges != 1 || x.Rejections[reason.KissNTSN.String()] != 0 {
+	// (If the restart took long, all cookies were spent on requests that nobody answered, and keys were exchanged for that.)
+	if x := follower.source(); x.Rejections[reason.KissNTSN.String()] != 0 {
 		t.Errorf("after a restart with the keys: %+v %v", x.NTS, x.Rejections)
 	}
-	// Without it, the server says NTSN, and keys are exchanged anew.
-	master.stop()
-	if err := os.Remove(filepath.Join(master.dir, "nts-cookie-keys")); err != nil {
-		t.Fatal(err)
-	}
-	master.start(t)
-	testkit.WaitFor(t, patience20, "new keys", func() bool { return follower.source().NTS.Exchanges == 2 })
+	// With others, the server says NTSN, and keys are exchanged anew.
+	exchanges := follower.source().NTS.Exchanges
+	other := master.document + fmt.Sprintf("cookie_key_file = %q\n", filepath.Join(master.dir, "others"))
+	master.reloadWith(func() (*config.Config, error) { return parse(t, master.dir, other), nil })
+	testkit.WaitFor(t, patience20, "new keys", func() bool { return follower.source().NTS.Exchanges > exchanges })
 	before = follower.source().Received
 	testkit.WaitFor(t, patience20, "answers under new keys", func() bool { return follower.source().Received > before+5 })
 	if x := follower.source(); x.Rejections[reason.KissNTSN.String()] == 0 {
-		t.Errorf("after a restart without the keys: %v", x.Rejections)
+		t.Errorf("under other cookie keys: %v", x.Rejections)
 	}
 	if s := master.status().Server; s.Rejected[reason.RequestNTSCookie.String()] == 0 {
 		t.Errorf("the server: %+v", s)
@@ -134,9 +133,11 @@ func TestNTSWithAChronydAsServer(t *testing.T) {
 		fmt.Sprintf("ntsport %d", port), "ntsserverkey " + key, "ntsservercert " + certificate, "ntsdumpdir " + dump,
 	}})
 	document := followerDocument("127.0.0.1", fmt.Sprintf("nts = true\nnts_port = %d\nnts_ca = %q\n", port, ca.File))
+	// Slowly, so that there are cookies left when it is back from its restart.
+	document = strings.Replace(document, "poll = \"100ms\"", "poll = \"1s\"", 1)
 	follower := launch(t, Options{Config: parse(t, t.TempDir(), document), Counter: skewed(t, 20)})
 	follower.reach(virtualclock.Synchronised)
-	testkit.WaitFor(t, patience20, "interleaved answers", func() bool { x := follower.source(); return x.Interleaved && x.Received > 20 })
+	testkit.WaitFor(t, patience20, "interleaved answers", func() bool { x := follower.source(); return x.Interleaved && x.Received > 6 })
 	x := follower.source()
 	if x.Authentication != "nts" || *x.Address != chronyd.Address() || *x.Stratum != 5 || x.NTS.Exchanges != 1 || x.NTS.Cookies < 6 {
 		t.Errorf("%+v %+v", x, x.NTS)
@@ -149,7 +150,7 @@ func TestNTSWithAChronydAsServer(t *testing.T) {
 	chronyd.Start()
 	testkit.WaitFor(t, patience20, "new keys", func() bool { return follower.source().NTS.Exchanges >= 2 })
 	before := follower.source().Received
-	testkit.WaitFor(t, patience20, "answers under new keys", func() bool { return follower.source().Received > before+5 })
+	testkit.WaitFor(t, patience20, "answers under new keys", func() bool { return follower.source().Received > before+1 })
 	if x := follower.source(); x.Rejections[reason.KissNTSN.String()] == 0 {
 		t.Errorf("%v", x.Rejections)
 	}
@@ -183,7 +184,7 @@ func TestNTSWithAChronydAsClient(t *testing.T) {
 	master.stop()
 	master.start(t)
 	testkit.WaitFor(t, patience20, "samples after the restart", good(chronyd.Data("127.0.0.1").Good+20))
-	if s := master.status().Server; s.NTS.Exchanges != 0 || s.Rejected[reason.RequestNTSCookie.String()] != 0 || s.NTSAnswers < 20 {
+	if s := master.status().Server; s.Rejected[reason.RequestNTSCookie.String()] != 0 || s.NTSAnswers < 20 {
 		t.Errorf("%+v %+v", s, s.NTS)
 	}
 }

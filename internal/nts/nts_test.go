@@ -516,6 +516,40 @@ func FuzzPackets(f *testing.F) {
 	})
 }
 
+// FuzzInside: what a server that has the keys may put into the encrypted fields.
+func FuzzInside(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(appendField(appendField(nil, fieldCookie, make([]byte, 104)), fieldCookie, make([]byte, 12)))
+	f.Add(bytes.Repeat(appendField(nil, fieldCookie, make([]byte, 12)), 20))
+	f.Add([]byte{2, 4, 0, 0})
+	f.Add([]byte{2, 4, 255, 252, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12})
+	p := newPair(f, AESSIVCMAC256)
+	f.Fuzz(func(t *testing.T, inside []byte) {
+		if len(inside) > 1000 {
+			return
+		}
+		p.t = t
+		p.session = p.exchange(AESSIVCMAC256)
+		request := p.ask()
+		a := ntp.Packet{Version: 4, Mode: ntp.ModeServer, Stratum: 1}
+		b := appendField(a.Append(nil), fieldUniqueID, request[52:84])
+		b = appendAuthenticator(b, p.session.in, make([]byte, leastNonce), inside)
+		before := p.session.Cookies()
+		code := p.session.Answer(b)
+		if n := p.session.Cookies(); n > MaxCookies || n < before || code != reason.OK && code != reason.NTSMalformed {
+			t.Fatalf("%v, %d cookies", code, n)
+		}
+		for _, c := range p.session.cookies {
+			if len(c) == 0 || len(c) > MaxCookie {
+				t.Fatalf("a cookie of %d bytes was kept", len(c))
+			}
+		}
+		for p.session.Cookies() > 0 {
+			p.ask() // fails if a request does not fit a packet
+		}
+	})
+}
+
 func FuzzParseMasters(f *testing.F) {
 	m, err := NewMasters(source(5), time.Unix(1_800_000_000, 0))
 	if err != nil {
