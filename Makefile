@@ -16,7 +16,8 @@ BENCHCOUNT ?= 5
 BENCH     ?= .
 # Packages in which nothing runs beside anything: the race detector has nothing to see there and makes their long computations ten
 # times longer. `make lint` checks that they start no goroutine; `make soak` runs them with the detector all the same.
-ALONE := sync/agreement sync/roundtrip metrics internal/node internal/sim internal/lab/course internal/lab/report internal/lab/simrun
+ALONE := sync/agreement sync/roundtrip metrics internal/node internal/sim internal/lab/course internal/lab/report internal/lab/simrun \
+	order/abcast/core order/abcast/explore
 # Further words for `clockd demo`, such as ARGS="--for 30s --json", and for `go test`.
 ARGS      ?=
 TESTFLAGS ?=
@@ -26,17 +27,20 @@ TOOLS   := $(CURDIR)/.tools
 # A private chrony, where `make deps` could not install one without disturbing the machine's own time daemon.
 export PATH := $(TOOLS)/bin:$(TOOLS)/chrony/usr/sbin:$(TOOLS)/chrony/usr/bin:$(PATH):/usr/sbin:/sbin
 
-.PHONY: help deps deps-system build run docs test cross fuzz bench experiments lint soak install clean
+# Where packages put what Prometheus and Grafana read.
+SHARE = $(DESTDIR)$(PREFIX)/share/clockd
+
+.PHONY: help deps deps-system build run demo-observability docs test cross fuzz bench experiments lint soak install clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install what tests and linters need (apt as root; otherwise says what is missing)
-	@scripts/deps system tools
+	@scripts/deps system servers tools
 
 deps-system:
-	@scripts/deps system
+	@scripts/deps system servers
 
 build: ## build the programs into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
@@ -44,8 +48,11 @@ build: ## build the programs into bin/
 run: build ## watch clocks that drift apart being held together (clockd demo)
 	@bin/clockd demo $(ARGS)
 
-docs: ## write the documents that are made from the code (docs/metrics.md)
-	$(GO) generate ./metrics/prometheus
+demo-observability: deps-system build ## watch the demo's hosts with Prometheus, alerts and (where installed) InfluxDB and Grafana
+	@scripts/demo-observability $(ARGS)
+
+docs: ## write what is made from the code: docs/metrics.md and the dashboards of deploy/grafana
+	$(GO) generate ./metrics/prometheus ./deploy/grafana/gen
 
 test: deps-system cross fuzz ## everything: cross-compile check, fuzz targets, tests with the race detector
 	$(GO) vet ./...
@@ -91,6 +98,11 @@ install: build ## install into $(DESTDIR)$(PREFIX)
 	install -d '$(DESTDIR)$(PREFIX)/share/doc/clockd/experiments'
 	install -m 0644 docs/experiments/* '$(DESTDIR)$(PREFIX)/share/doc/clockd/experiments/'
 	install -m 0644 deploy/man/*.1 '$(DESTDIR)$(PREFIX)/share/man/man1/'
+	install -d '$(SHARE)/prometheus' '$(SHARE)/grafana/dashboards' '$(SHARE)/grafana/provisioning/datasources' '$(SHARE)/grafana/provisioning/dashboards'
+	install -m 0644 deploy/prometheus/recording.rules.yml deploy/prometheus/alerts.rules.yml '$(SHARE)/prometheus/'
+	install -m 0644 deploy/grafana/dashboards/*.json '$(SHARE)/grafana/dashboards/'
+	install -m 0644 deploy/grafana/provisioning/datasources/*.yaml '$(SHARE)/grafana/provisioning/datasources/'
+	sed 's|/usr/local/|$(PREFIX)/|' deploy/grafana/provisioning/dashboards/clockd.yaml > '$(SHARE)/grafana/provisioning/dashboards/clockd.yaml'
 	bin/clockd completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/clockd'
 	bin/clockbench completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/clockbench'
 

@@ -170,6 +170,28 @@ const (
 	EncodingMalformed
 	EncodingTooLong
 
+	// Atomic broadcast.
+	BroadcastUnsynchronised
+	BroadcastWindow
+	BroadcastTooLong
+	BroadcastRemoved
+	BroadcastMaybe
+	FrameMalformed
+	FrameVersion
+	FrameGroup
+	FrameSender
+	FrameStale
+	SnapshotUnusable
+	// Points that an exporter did not deliver.
+	ExportBehind
+	ExportBuffer
+	ExportSpool
+	ExportRefused
+	ExportTooLarge
+	ExportMalformed
+	ExportCorrupt
+	ExportEnded
+
 	// Count is the number of codes: the length of an array that counts them.
 	Count
 )
@@ -290,12 +312,11 @@ var table = [Count]entry{
 	EncodingMalformed: {"encoding_malformed", "the bytes are not an encoding of that"},
 	EncodingTooLong:   {"encoding_too_long", "the encoding is of more than the caller allows"},
 
-	RequestAuthentication: {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
-	NTSMalformed:          {"nts_malformed", "the answer's NTS fields are not as RFC 8915 has them"},
-	NTSMissing:            {"nts_missing", "the answer has no NTS fields, although the source speaks NTS: stripped or forged"},
-	NTSUniqueID:           {"nts_unique_id", "the answer's unique identifier is not that of the last request: late, replayed or forged"},
-	NTSAuthenticator:      {"nts_authenticator", "the answer's NTS authenticator is wrong: altered, forged, or made with other keys"},
-	KissNTSN:              {"kiss_ntsn", "the server does not know the keys in the cookie any more, or somebody says so in its name (NTS NAK): keys are exchanged anew"},
+	NTSMalformed:     {"nts_malformed", "the answer's NTS fields are not as RFC 8915 has them"},
+	NTSMissing:       {"nts_missing", "the answer has no NTS fields, although the source speaks NTS: stripped or forged"},
+	NTSUniqueID:      {"nts_unique_id", "the answer's unique identifier is not that of the last request: late, replayed or forged"},
+	NTSAuthenticator: {"nts_authenticator", "the answer's NTS authenticator is wrong: altered, forged, or made with other keys"},
+	KissNTSN:         {"kiss_ntsn", "the server does not know the keys in the cookie any more, or somebody says so in its name (NTS NAK): keys are exchanged anew"},
 
 	KeyExchangeWaiting:         {"key_exchange_waiting", "there are no NTS keys yet: the key exchange with the server has not ended"},
 	KeyExchangeConnect:         {"key_exchange_connect", "the NTS key exchange did not come about: no connection, no TLS 1.3, or no ntske/1"},
@@ -311,6 +332,27 @@ var table = [Count]entry{
 	RequestNTSCookie:        {"request_nts_cookie", "the request's NTS cookie was not made with keys that are known here: too old, or not ours"},
 	RequestNTSAuthenticator: {"request_nts_authenticator", "the request's NTS authenticator is wrong: altered or forged"},
 
+	BroadcastUnsynchronised: {"broadcast_unsynchronised", "the clock is not synchronised, so nothing is sent; the message will not be delivered"},
+	BroadcastWindow:         {"broadcast_window", "too much of what was sent is not delivered yet; the message will not be delivered, try again later"},
+	BroadcastTooLong:        {"broadcast_too_long", "the payload is longer than allowed; the message will not be delivered"},
+	BroadcastRemoved:        {"broadcast_removed", "this process is not in the group any more; the message will not be delivered"},
+	BroadcastMaybe:          {"broadcast_maybe", "the message was sent, and may still be delivered"},
+	FrameMalformed:          {"frame_malformed", "the frame is not one of the broadcast protocol, or is cut off"},
+	FrameVersion:            {"frame_version", "the frame is of another version of the broadcast protocol"},
+	FrameGroup:              {"frame_group", "the frame belongs to another group"},
+	FrameSender:             {"frame_sender", "the frame names another sender than the one who sent it, or one who is not in the group"},
+	FrameStale:              {"frame_stale", "the frame is of an earlier life of its sender, or of a view that is over"},
+	SnapshotUnusable:        {"snapshot_unusable", "the snapshot is damaged, or of another group, or older than what is here"},
+	ExportBehind:            {"export_behind", "points came faster than they could be written down: the queue was full"},
+	ExportBuffer:            {"export_buffer", "the data base was away for longer than the memory buffer lasts: the oldest points were dropped"},
+	ExportSpool:             {"export_spool", "the data base was away for longer than the spool on disk lasts: the oldest points were dropped"},
+	ExportRefused:           {"export_refused", "the data base refuses the point, and would refuse it again"},
+	ExportTooLarge:          {"export_too_large", "the data base does not take even one such point: its limit is too small"},
+	ExportMalformed:         {"export_malformed", "the point cannot be written as a line: it has no field, or a name that cannot be"},
+	ExportCorrupt:           {"export_corrupt", "the spool on disk was damaged, or was being written when the host died"},
+	ExportEnded:             {"export_ended", "the program ended before the data base took the point"},
+
+	RequestAuthentication:  {"request_authentication", "the request's MAC is wrong, or of a key that is not known here"},
 	RequestUnauthenticated: {"request_unauthenticated", "the request has no MAC, and its sender must have one"},
 }
 

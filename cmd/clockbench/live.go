@@ -31,6 +31,7 @@ type liveOptions struct {
 	script, clockd, out, logs string
 	seed                      uint64
 	force, list               bool
+	influx                    influxOptions
 }
 
 func newLive(a *app) *cobra.Command { return liveCommand(a, &liveOptions{}) }
@@ -84,6 +85,7 @@ func (a *app) liveFlags(f *pflag.FlagSet, o *liveOptions) {
 	f.BoolVar(&o.force, "force", false, "replace results that the directory holds already")
 	f.StringVar(&o.logs, "logs", "", "keep the daemons' logs in this directory")
 	f.BoolVar(&a.json, "json", false, "print JSON, for programs: result.json without its series")
+	o.influx.flags(f)
 }
 
 // newLiveMember is the hidden command that plays a host which the shipped clockd cannot be. clockbench live starts it.
@@ -171,7 +173,7 @@ func (a *app) compare(ctx context.Context, f *pflag.FlagSet, exponent int, o *li
 	if err != nil {
 		return cli.UsageError(err)
 	}
-	return a.measure(o, func(settings live.Options) (*result.Result, error) {
+	return a.measure(ctx, f, o, "compare", func(settings live.Options) (*result.Result, error) {
 		settings.Command = liveWords("compare", nil, f)
 		s := newScreen(a, &shown)
 		s.two = true
@@ -298,7 +300,7 @@ func readFile(name string) (b []byte, err error) {
 func liveWords(command string, names []string, f *pflag.FlagSet) []string {
 	all := append([]string{command}, names...)
 	f.Visit(func(x *pflag.Flag) {
-		if !slices.Contains([]string{"out", "force", "json", "logs", "clockd"}, x.Name) {
+		if !slices.Contains([]string{"out", "force", "json", "logs", "clockd"}, x.Name) && !isInflux(x.Name) {
 			all = append(all, "--"+x.Name+"="+x.Value.String())
 		}
 	})
@@ -313,7 +315,7 @@ func (a *app) live(ctx context.Context, names []string, f *pflag.FlagSet, o *liv
 	if err != nil {
 		return err
 	}
-	return a.measure(o, func(settings live.Options) (*result.Result, error) {
+	return a.measure(ctx, f, o, "live", func(settings live.Options) (*result.Result, error) {
 		settings.Command = liveWords("live", names, f)
 		s := newScreen(a, &p)
 		settings.Shown = s.show
@@ -324,7 +326,7 @@ func (a *app) live(ctx context.Context, names []string, f *pflag.FlagSet, o *liv
 }
 
 // measure prepares everything for a run of real programs, and keeps what comes of it, whole or not.
-func (a *app) measure(o *liveOptions, run func(live.Options) (*result.Result, error)) (err error) {
+func (a *app) measure(ctx context.Context, f *pflag.FlagSet, o *liveOptions, command string, run func(live.Options) (*result.Result, error)) (err error) {
 	settings := live.Options{Seed: o.seed, Version: a.version, KeepLogs: o.logs}
 	if settings.Clockd, err = live.FindClockd(o.clockd); err != nil {
 		return cli.UsageError(err)
@@ -338,6 +340,11 @@ func (a *app) measure(o *liveOptions, run func(live.Options) (*result.Result, er
 		}
 		defer func() { err = errors.Join(err, settings.Dir.Close()) }()
 	}
+	pushed, err := a.openInflux(ctx, &o.influx, f, command, o.out)
+	if err != nil {
+		return err
+	}
+	defer pushed.close()
 	// The emulated network needs a free one of Go's processors to go on, whatever else is to be done.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 4))
 	r, outcome := run(settings)
@@ -348,7 +355,7 @@ func (a *app) measure(o *liveOptions, run func(live.Options) (*result.Result, er
 		if err := settings.Dir.Write(r); err != nil {
 			return errors.Join(outcome, err)
 		}
-		if err := lab.Write(o.out, r, a.version); err != nil {
+		if err := errors.Join(lab.Write(o.out, r, a.version), pushed.write(ctx, o.out, r)); err != nil {
 			return errors.Join(outcome, err)
 		}
 	}

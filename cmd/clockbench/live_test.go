@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/lab/live"
 	"github.com/clockd/clockd/internal/lab/result"
@@ -52,7 +54,7 @@ func TestExitCodesOfLive(t *testing.T) {
 		var out, complaints bytes.Buffer
 		a := &app{version: "1", out: &out, err: &complaints}
 		dir := t.TempDir()
-		err := a.measure(&liveOptions{out: dir, clockd: "/bin/true"}, func(o live.Options) (*result.Result, error) {
+		err := a.measure(t.Context(), pflag.NewFlagSet("live", pflag.ContinueOnError), &liveOptions{out: dir, clockd: "/bin/true"}, "live", func(o live.Options) (*result.Result, error) {
 			if o.Dir == nil || o.Clockd == "" || o.Self == "" {
 				t.Errorf("%+v", o)
 			}

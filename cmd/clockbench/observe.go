@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,7 @@ type observation struct {
 	maxFalse               int
 	fast, resume, summary  bool
 	out, counter           string
+	influx                 influxOptions
 }
 
 func newObserve(a *app) *cobra.Command {
@@ -70,6 +72,7 @@ or if a server gave no measurement; 3 if it is proved that a server broke its pr
 	f.BoolVar(&o.resume, "resume", false, "go on with the observation in --out")
 	f.BoolVar(&o.summary, "summary", false, "measure nothing: sum up the observation in --out")
 	f.BoolVar(&a.json, "json", false, "print JSON, for programs")
+	o.influx.flags(f)
 	return c
 }
 
@@ -132,8 +135,13 @@ func (a *app) observe(c *cobra.Command, hosts []string, o *observation) error {
 	if err := o.mistakes(c, hosts); err != nil {
 		return cli.UsageError(err)
 	}
+	pushed, err := a.openInflux(c.Context(), &o.influx, c.Flags(), "observe", o.out)
+	if err != nil {
+		return err
+	}
+	defer pushed.close()
 	if o.summary {
-		return a.summarise(o)
+		return a.summarise(c.Context(), o, pushed)
 	}
 	view := &liveView{app: a, began: time.Now()}
 	s := observe.Session{
@@ -148,7 +156,7 @@ func (a *app) observe(c *cobra.Command, hosts []string, o *observation) error {
 		return err
 	}
 	if files != nil {
-		err = errors.Join(err, a.pages(o.out, files))
+		err = errors.Join(err, a.pages(o.out, files), pushed.write(c.Context(), o.out, files))
 	}
 	return a.observed(r, err)
 }
@@ -174,7 +182,7 @@ func (a *app) pages(dir string, r *result.Result) error {
 }
 
 // summarise reads a record and makes the result and the report of it, unless a measurement that goes on holds their place.
-func (a *app) summarise(o *observation) error {
+func (a *app) summarise(ctx context.Context, o *observation, pushed *pushed) error {
 	r, err := observe.Summarise(o.out, nil)
 	if err != nil {
 		return err
@@ -186,7 +194,7 @@ func (a *app) summarise(o *observation) error {
 	}
 	files, err := observe.WriteResult(place, append([]string{"observe"}, r.Config.Hosts...))
 	if files != nil {
-		err = errors.Join(err, a.pages(o.out, files))
+		err = errors.Join(err, a.pages(o.out, files), pushed.write(ctx, o.out, files))
 	}
 	return a.observed(r, errors.Join(err, place.Close()))
 }

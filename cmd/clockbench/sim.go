@@ -30,6 +30,7 @@ type simOptions struct {
 	boundsOnly bool
 	// properties: the table of properties is measured and printed.
 	properties bool
+	influx     influxOptions
 }
 
 // report is what sim --json prints.
@@ -53,7 +54,7 @@ same samples. Exit code 3: an interval did not contain true time although the as
   clockbench sim lan_sw --seeds 7 -v
   clockbench sim --all --seeds 1-1000 --bounds-only
   clockbench sim lan_sw group_honest_4 --seeds 7 --properties   # every property of a global clock, with its bound`,
-		RunE: func(c *cobra.Command, names []string) error { return a.sim(c.Context(), names, &o) },
+		RunE: func(c *cobra.Command, names []string) error { return a.sim(c, names, &o) },
 	}
 	f := c.Flags()
 	f.BoolVar(&o.all, "all", false, "run all scenarios of the program")
@@ -65,6 +66,7 @@ same samples. Exit code 3: an interval did not contain true time although the as
 	f.BoolVar(&o.boundsOnly, "bounds-only", false, "check intervals only, without the figures of other estimators: for very many seeds")
 	f.BoolVar(&o.properties, "properties", false, "measure every property of a global clock exactly, and print it beside its bound instead of the other tables")
 	f.BoolVar(&a.json, "json", false, "print JSON, for programs")
+	o.influx.flags(f)
 	return c
 }
 
@@ -98,7 +100,7 @@ func parseSeeds(text string) ([]uint64, error) {
 	return seeds, nil
 }
 
-func (a *app) sim(ctx context.Context, names []string, o *simOptions) error {
+func (a *app) sim(c *cobra.Command, names []string, o *simOptions) error {
 	seeds, err := parseSeeds(o.seeds)
 	switch {
 	case err != nil:
@@ -127,7 +129,11 @@ func (a *app) sim(ctx context.Context, names []string, o *simOptions) error {
 	if err != nil {
 		return err
 	}
-	r, err := a.runAll(ctx, scenarios, seeds, o.jobs, store)
+	if store.influx, err = a.openInflux(c.Context(), &o.influx, c.Flags(), "sim", o.out); err != nil {
+		return errors.Join(err, store.close())
+	}
+	defer store.influx.close()
+	r, err := a.runAll(c.Context(), scenarios, seeds, o.jobs, store)
 	if r == nil || len(r.Runs) == 0 {
 		return errors.Join(err, store.close())
 	}
@@ -191,7 +197,7 @@ func (a *app) runAll(ctx context.Context, scenarios []loaded, seeds []uint64, jo
 			for i := range tasks {
 				s, seed := scenarios[i/len(seeds)], seeds[i%len(seeds)]
 				done := 0.0
-				r, err := store.run(s, seed, func(part float64) error {
+				r, err := store.run(ctx, s, seed, func(part float64) error {
 					bar.add((part - done) * s.Work())
 					done = part
 					return context.Cause(ctx)

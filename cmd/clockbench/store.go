@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -23,6 +24,8 @@ type store struct {
 	// places are the runs' directories, in the order of the runs, reserved before any work is done.
 	places map[string]*result.Directory
 	order  []string
+	// influx, if not nil, takes what is written down as well.
+	influx *pushed
 }
 
 // maxStored is how many runs one call may write down: each has a directory open.
@@ -72,7 +75,7 @@ func tryFile(name string) error {
 }
 
 // run runs a scenario once, and writes what is to be seen of it if that is wanted.
-func (s *store) run(x loaded, seed uint64, progress func(part float64) error) (*simrun.Outcome, error) {
+func (s *store) run(ctx context.Context, x loaded, seed uint64, progress func(part float64) error) (*simrun.Outcome, error) {
 	dir := s.places[runName(x, seed)]
 	switch {
 	case dir == nil && s.properties:
@@ -86,7 +89,7 @@ func (s *store) run(x loaded, seed uint64, progress func(part float64) error) (*
 	if o == nil {
 		return nil, err
 	}
-	err = errors.Join(err, lab.Write(dir.Path(), o.Result, s.app.version))
+	err = errors.Join(err, lab.Write(dir.Path(), o.Result, s.app.version), s.influx.write(ctx, dir.Path(), o.Result))
 	if !s.properties {
 		o.Properties = nil
 	}

@@ -84,8 +84,12 @@ func describe(c *config.Config) string {
 	case len(c.Peer) > 0:
 		what = peers
 	}
+	served := ", answers NTP requests"
 	if c.Server == nil {
-		return what + ", serves nobody"
+		served = ", serves nobody"
 	}
-	return what + ", answers NTP requests"
+	if what += served; c.Influx != nil {
+		what += ", sends points to " + c.Influx.URL
+	}
+	return what
 }

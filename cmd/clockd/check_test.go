@@ -13,6 +13,7 @@ func TestDescribe(t *testing.T) {
 		"follows 2 sources, answers NTP requests":                       {Source: make([]config.Source, 2), Server: &config.Server{}},
 		"agrees with 6 peers, answers NTP requests":                     {Peer: make([]config.Peer, 6), Server: &config.Server{}},
 		"follows one source, agrees with 3 peers, answers NTP requests": {Source: make([]config.Source, 1), Peer: make([]config.Peer, 3), Server: &config.Server{}},
+		"follows one source, serves nobody, sends points to http://h:1": {Source: make([]config.Source, 1), Influx: &config.Influx{URL: "http://h:1"}},
 		"is the reference at stratum 1, answers NTP requests":           {Local: &config.Local{Stratum: 1}, Server: &config.Server{}},
 	} {
 		if got := describe(c); got != want {

@@ -18,7 +18,6 @@ import (
 	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/testkit"
-	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -115,7 +114,7 @@ func TestCommandsOnARunningHost(t *testing.T) {
 		t.Fatalf("wait: exit %d, %s, %s", code, out, err)
 	}
 	code, out, _ := runLine(t, host, "status")
-	for _, want := range []string{"● synchronised", "true time is within", source, "this host is stratum 3", "1 of 1 answer", "epoch 1", "clockd test"} {
+	for _, want := range []string{"✓ synchronised  this clock is good: true time is within", "1 of 1 source is used", source, "this host is stratum 3", "1 of 1 answer", "epoch 1", "clockd test"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status (exit %d) does not say %q:\n%s", code, want, out)
 		}
@@ -135,7 +134,7 @@ func TestCommandsOnARunningHost(t *testing.T) {
 	if _, out, _ = runLine(t, master, "status"); !strings.Contains(out, "this host is the reference") || !strings.Contains(out, "serving") {
 		t.Errorf("the master's status: %s", out)
 	}
-	if _, out, _ = runLine(t, host, "sources"); !strings.Contains(out, "*  "+source) || !strings.Contains(out, " ok") {
+	if _, out, _ = runLine(t, host, "sources"); !strings.Contains(out, "*  "+source) || !strings.Contains(out, " used, best ") || !strings.HasPrefix(out, "✓ synchronised  1 of 1 source is used") {
 		t.Errorf("sources: %s", out)
 	}
 	_, out, _ = runLine(t, host, "sources", "--json")
@@ -320,54 +319,6 @@ func TestProgramObeysSignals(t *testing.T) {
 	hear("STOPPING=1")
 	if _, err := os.Stat(filepath.Join(dir, "control")); err == nil {
 		t.Error("the socket was left behind")
-	}
-}
-
-func TestStatusOfABadClockSaysSoFirst(t *testing.T) {
-	var out buffer
-	a := &app{out: &out, terminal: true}
-	a.showStatus(&control.Status{Status: virtualclock.Unsynchronised, Reason: reason.NoMajority, Explanation: reason.NoMajority.Explain(),
-		Trouble: []string{"the state file: no space"}})
-	first, rest, _ := strings.Cut(out.String(), "\n")
-	if !strings.Contains(first, "\x1b[31m● unsynchronised\x1b[0m  do not trust this clock: the sources contradict") {
-		t.Errorf("the first line is %q", first)
-	}
-	if !strings.Contains(rest, "the state file: no space") || strings.Contains(rest, "time ") {
-		t.Errorf("the rest is %q", rest)
-	}
-}
-
-func TestSourcesNameTheirFaults(t *testing.T) {
-	var out buffer
-	a := &app{out: &out}
-	x := 0.05
-	a.showSources(&control.Sources{Sources: []control.Source{
-		{Name: "liar.example", Reason: reason.SourceFalseticker, Explanation: reason.SourceFalseticker.Explain(), DistanceS: &x},
-		{Name: "gone.example", Reason: reason.SourceResolve, Explanation: reason.SourceResolve.Explain(), Detail: "no such host"},
-	}})
-	for _, want := range []string{"x  liar.example", "source_falseticker by 50.0 ms", "! liar.example: the source's interval does not meet", "(no such host)"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%q is not in\n%s", want, out.String())
-		}
-	}
-	out.b.Reset()
-	a.showSources(&control.Sources{})
-	if !strings.Contains(out.String(), "no source is configured") {
-		t.Errorf("%s", out.String())
-	}
-}
-
-func TestShowSeconds(t *testing.T) {
-	for x, want := range map[float64]string{
-		0: "0 s", 1: "1.00 s", 1.5e-3: "1.50 ms", 23.44e-6: "23.4 µs", -330e-9: "-330 ns", 4e-10: "0.40 ns", 59: "59.0 s", 61: "1m1s",
-		7322: "2h2m", 123e-6: "123 µs", 0.9999: "1.00 s",
-	} {
-		if got := showSeconds(x); got != want {
-			t.Errorf("%g is shown as %q, want %q", x, got, want)
-		}
-	}
-	if got := optional(nil, showSeconds); got != "-" {
-		t.Errorf("what is not known is shown as %q", got)
 	}
 }
 

@@ -52,6 +52,8 @@ is promised. With --json there is one object a second, and a summary as the last
 	f.DurationVar(&o.Period, "period", 0, "how often a group agrees (default: 200ms, longer for many hosts)")
 	f.DurationVar(&o.For, "for", 0, "end after this time (default: at Ctrl-C)")
 	f.DurationVar(&o.Poll, "poll", demo.DefaultPoll, "how often each host asks the masters")
+	f.IntVar(&o.HTTP, "http", 0, "answer HTTP (/metrics) on 127.0.0.1: the first master at this port, the others after it (default: nobody does)")
+	f.StringVar(&o.Influx, "influx", "", "send what all measure to the data base clockd of the InfluxDB at this URL (default: nowhere)")
 	f.Uint64Var(&o.Seed, "seed", 1, "which oscillators the hosts have")
 	return a.asJSON(c)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/internal/daemon/explain"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
 )
@@ -105,7 +106,7 @@ func (d *diagnosis) examineStamps(counter hw.Counter) {
 	c := &p.Capabilities
 	if c.Receive >= hw.StampKernel && c.Transmit >= hw.StampKernel {
 		d.add("ok", "stamps", "the kernel stamps packets within %s (arrival) and %s (departure); hardware: %s",
-			showSeconds(p.ReceiveErrorNanoseconds*1e-9), showSeconds(p.TransmitErrorNanoseconds*1e-9), c.Hardware)
+			explain.Seconds(p.ReceiveErrorNanoseconds*1e-9), explain.Seconds(p.TransmitErrorNanoseconds*1e-9), c.Hardware)
 		return
 	}
 	d.add("note", "stamps", "arrival %s, departure %s: %s; the bounds are right all the same, but wider", c.Receive, c.Transmit, c.Reason.Explain())
@@ -231,7 +232,7 @@ func (a *app) showDiagnosis(d *diagnosis) {
 		mark, figures := a.paint(red, "no "), ""
 		if c.Usable {
 			mark = a.paint(green, "yes")
-			figures = fmt.Sprintf("%.6g MHz, a reading costs %s", c.Frequency.Hertz/1e6, showSeconds(c.Resolution.ReadCost*1e-9))
+			figures = fmt.Sprintf("%.6g MHz, a reading costs %s", c.Frequency.Hertz/1e6, explain.Seconds(c.Resolution.ReadCost*1e-9))
 		}
 		rows = append(rows, []string{"  " + mark, c.Name, figures, c.Reason})
 	}

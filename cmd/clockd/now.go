@@ -11,6 +11,7 @@ import (
 
 	"github.com/clockd/clockd/internal/cli"
 	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/internal/daemon/explain"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -83,7 +84,7 @@ func (a *app) showNow(n *control.Now) error {
 		a.print("time unknown  %s: %s\n", status, n.Explanation)
 		return nil
 	}
-	a.print("%s ± %s  %s  epoch %d", time.Unix(0, *n.TimeNS).UTC().Format("2006-01-02T15:04:05.000000000Z"), optional(n.BoundS, showSeconds), status, n.Epoch)
+	a.print("%s ± %s  %s  epoch %d", time.Unix(0, *n.TimeNS).UTC().Format("2006-01-02T15:04:05.000000000Z"), explain.Known(n.BoundS, explain.Seconds), status, n.Epoch)
 	if n.Kind == control.KindInternal {
 		a.print("  INTERNAL: agreed with the peers, says nothing of true time")
 	}
@@ -142,7 +143,7 @@ func (a *app) wait(ctx context.Context, bound, timeout time.Duration) error {
 		case err != nil: // the time is up: what was wrong before tells more
 			last = cmp.Or(last, err.Error())
 		case n.BoundS != nil:
-			last = fmt.Sprintf("the clock is %s within %s", n.Status, showSeconds(*n.BoundS))
+			last = fmt.Sprintf("the clock is %s within %s", n.Status, explain.Seconds(*n.BoundS))
 		default:
 			last = fmt.Sprintf("the clock is %s: %s", n.Status, n.Explanation)
 		}

@@ -3,12 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
+	"github.com/clockd/clockd/internal/daemon/explain"
 	"github.com/clockd/clockd/virtualclock"
 )
 
@@ -39,6 +37,7 @@ const (
 	green  = "32"
 	yellow = "33"
 	red    = "31"
+	cyan   = "36"
 	bold   = "1"
 )
 
@@ -60,56 +59,51 @@ func statusColour(s virtualclock.Status) string {
 	return red
 }
 
-// siUnits are for lengths of time below a second.
-var siUnits = [...]struct {
-	size float64
-	name string
-}{{1, "s"}, {1e-3, "ms"}, {1e-6, "µs"}, {1e-9, "ns"}}
-
-// showSeconds writes a length of time with three or four digits and its unit.
-func showSeconds(x float64) string {
-	size := math.Abs(x)
-	switch {
-	case math.IsNaN(x) || math.IsInf(x, 0):
-		return "unknown"
-	case size < 5e-12:
-		return "0 s"
-	case size >= 60:
-		return showAge(x)
+func levelColour(l explain.Level) string {
+	switch l {
+	case explain.Good:
+		return green
+	case explain.Caution:
+		return yellow
+	case explain.Waiting:
+		return cyan
 	}
-	for _, u := range siUnits {
-		if size >= 0.9995*u.size || u.name == "ns" {
-			v := x / u.size
-			decimals := max(0, 2-int(math.Floor(math.Log10(math.Max(math.Abs(v), 1)))))
-			return strconv.FormatFloat(v, 'f', decimals, 64) + " " + u.name
-		}
-	}
-	return ""
+	return red
 }
 
-// showAge writes a longer time in whole units.
-func showAge(x float64) string {
-	d := time.Duration(x * float64(time.Second)).Round(time.Second)
-	if d >= time.Hour {
-		d = d.Round(time.Minute)
-		return strings.TrimSuffix(d.String(), "0s")
+// commands makes the commands in a text, which stand between backquotes, stand out on a terminal.
+func (a *app) commands(text string) string {
+	if !a.terminal {
+		return text
 	}
-	return d.String()
+	parts := strings.Split(text, "`")
+	for i := 1; i < len(parts); i += 2 {
+		parts[i] = a.paint(bold, parts[i])
+	}
+	return strings.Join(parts, "")
 }
 
-// optional writes a figure that may be unknown.
-func optional[T any](x *T, show func(T) string) string {
-	if x == nil {
-		return "-"
-	}
-	return show(*x)
+// verdict prints the first line of a report: a sign, a word, and the verdict.
+func (a *app) verdict(word string, v *explain.Verdict) {
+	a.print("%s  %s: %s\n", a.paint(levelColour(v.Level), v.Level.Sign()+" "+word), a.paint(bold, v.Title), v.Bound)
 }
 
-func showSigned(x float64) string {
-	if x > 0 {
-		return "+" + showSeconds(x)
+// fact prints a line of a report; further lines of the same name have "".
+func (a *app) fact(name, text string) { a.print("  %-12s %s\n", name, text) }
+
+// grounds prints why a verdict is so and what to do.
+func (a *app) grounds(v *explain.Verdict) {
+	for i, text := range v.Why {
+		a.fact(firstOnly(i, "why"), text)
 	}
-	return showSeconds(x)
+	for i, text := range v.Advice {
+		a.fact(firstOnly(i, "what to do"), a.commands(text))
+	}
 }
 
-func showPPM(x float64) string { return fmt.Sprintf("%+.3f ppm", x) }
+func firstOnly(i int, name string) string {
+	if i > 0 {
+		return ""
+	}
+	return name
+}

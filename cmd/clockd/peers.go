@@ -1,35 +1,33 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/internal/daemon/explain"
 )
 
 func newPeers(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "peers",
 		Short: "Show the group of peers: how far apart its clocks can be, and who takes part",
-		Long: `Show this host's group: its standing, how far apart the clocks of correct members can be (the spread,
-beside the bound that the configuration promises beforehand), how far UTC can be, and every peer
-with its offset at the last round and why its clock was used or not.`,
-		Example: "  clockd peers\n  clockd peers --json | jq '.peers[] | {name, reason}'",
+		Long: `Show this host's group: whether it agrees and how far apart the clocks of correct members can be, by
+what the configuration promises beforehand and by the last round, how far UTC can be, and every peer
+with its offset at the last round, in words why its clock was not used, and what to do.`,
+		Example: "  clockd peers\n  clockd peers --watch\n  clockd peers --json | jq '.peers[] | {name, reason}'",
 		Args:    args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			var g control.Group
-			if err := control.Call(c.Context(), a.control(), control.CommandPeers, &g); err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(&g)
-			}
-			a.showPeers(&g)
-			return nil
-		},
 	}
-	return a.asJSON(c)
+	c.RunE = a.report(c, func(ctx context.Context) (func(), any, error) {
+		var g control.Group
+		if err := control.Call(ctx, a.control(), control.CommandPeers, &g); err != nil {
+			return nil, nil, err
+		}
+		return func() { a.showPeers(&g) }, &g, nil
+	})
+	return c
 }
 
 // groupLine is the group in one line.
@@ -40,28 +38,21 @@ func groupLine(g *control.Group) string {
 			used++
 		}
 	}
-	line := fmt.Sprintf("%s, %d of %d members took part (%d may lie); spread %s, promised %s", g.Status, used, g.Members, g.Faults,
-		optional(g.SpreadS, showSeconds), optional(g.PrecisionBoundS, showSeconds))
-	if g.ToUTCS != nil {
-		line += ", UTC within " + showSeconds(*g.ToUTCS)
-	}
-	if g.Reason != 0 {
-		line += "; " + g.Explanation
-	}
-	return line
+	return fmt.Sprintf("%s, round %d; %d of %d took part (%d may lie); within %s of the common time", g.Status, g.Round, used, g.Members, g.Faults,
+		explain.Known(g.SpreadS, explain.Seconds))
 }
 
 func (a *app) showPeers(g *control.Group) {
-	a.print("%s\n", groupLine(g))
-	rows := [][]string{{"", "PEER", "ADDRESS", "STANDING", "REACH", "OFFSET", "± ERROR", "ROUND TRIP", "STAMPS", "VERDICT"}}
+	v := explain.Group(g)
+	a.verdict(g.Status.String(), &v)
+	a.grounds(&v)
+	a.print("\n")
+	rows := [][]string{{" ", "PEER", "VERDICT", "OFFSET", "± ERROR", "ROUND TRIP", "ANSWERED", "SAYS OF ITSELF", "STAMPS", "ADDRESS"}}
 	for i := range g.Peers {
 		p := &g.Peers[i]
-		mark, address, standing, stamps := " ", "-", "-", "-"
+		mark, standing, stamps := " ", "-", "-"
 		if p.Used {
 			mark = "+"
-		}
-		if p.Address != nil {
-			address = *p.Address
 		}
 		if p.Status != nil {
 			standing = p.Status.String()
@@ -69,13 +60,14 @@ func (a *app) showPeers(g *control.Group) {
 		if p.Received > 0 {
 			stamps = p.TransmitStamp + "/" + p.ReceiveStamp
 		}
-		rows = append(rows, []string{mark, p.Name, address, standing, fmt.Sprintf("%03o", p.Reach), optional(p.OffsetS, showSigned),
-			optional(p.ErrorS, showSeconds), optional(p.DelayS, showSeconds), stamps, p.Reason.String()})
+		rows = append(rows, []string{mark, p.Name, explain.Peer(p).State, explain.Known(p.OffsetS, explain.Signed), explain.Known(p.ErrorS, explain.Seconds),
+			explain.Known(p.DelayS, explain.Seconds), answered(p.Reach), standing, stamps, addressOf(p.Name, p.Address)})
 	}
-	a.table(rows)
+	a.table(withoutEmpty(rows))
+	var found []trouble
 	for i := range g.Peers {
-		if p := &g.Peers[i]; p.Reason != 0 {
-			a.print("%s %s: %s\n", a.paint(yellow, "!"), p.Name, p.Explanation)
-		}
+		p := &g.Peers[i]
+		found = gather(found, p.Name, p.Reason, explain.Peer(p))
 	}
+	a.troubles(found)
 }

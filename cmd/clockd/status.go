@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -8,6 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/internal/daemon/explain"
+	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/virtualclock"
 )
 
 func newStatus(a *app) *cobra.Command {
@@ -15,82 +19,92 @@ func newStatus(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Show whether the clock can be trusted, and why",
 		Long: `Show what the daemon on this host knows: whether the clock can be trusted and within which
-bound, what it follows, and what is wrong if something is. With --json a figure that is not
-known is null.`,
-		Example: "  clockd status\n  clockd status --json | jq .bound_s",
+bound, why, what to do if something is wrong, and what it follows. The first line has the verdict.
+With --json a figure that is not known is null.`,
+		Example: "  clockd status\n  clockd status --watch\n  clockd status --json | jq .bound_s",
 		Args:    args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			var s control.Status
-			if err := control.Call(c.Context(), a.control(), control.CommandStatus, &s); err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(&s)
-			}
-			a.showStatus(&s)
-			return nil
-		},
 	}
-	return a.asJSON(c)
+	c.RunE = a.report(c, func(ctx context.Context) (func(), any, error) {
+		var s control.Status
+		if err := control.Call(ctx, a.control(), control.CommandStatus, &s); err != nil {
+			return nil, nil, err
+		}
+		var list control.Sources
+		if !a.json {
+			if err := control.Call(ctx, a.control(), control.CommandSources, &list); err != nil {
+				return nil, nil, err
+			}
+		}
+		return func() { a.showStatus(&s, list.Sources) }, &s, nil
+	})
+	return c
 }
 
 // showStatus is to be understood in five seconds: the first line says all that most people want to know.
-func (a *app) showStatus(s *control.Status) {
-	verdict := "do not trust this clock: " + s.Explanation
-	if s.Status.Sound() {
-		verdict = "true time is within " + optional(s.BoundS, showSeconds) + " of this clock"
-		if s.Kind == control.KindInternal {
-			verdict = "this clock agrees with its peers (INTERNAL: nothing is said of true time)"
-		}
-		if s.Reason != 0 {
-			verdict += "; " + s.Explanation
-		}
+func (a *app) showStatus(s *control.Status, sources []control.Source) {
+	v := explain.Clock(s, sources)
+	a.verdict(s.Status.String(), &v)
+	a.grounds(&v)
+	for i, t := range s.Trouble {
+		a.fact(firstOnly(i, "trouble"), a.paint(yellow, t))
 	}
-	a.print("%s  %s\n", a.paint(statusColour(s.Status), "● "+s.Status.String()), verdict)
-	var rows [][]string
-	row := func(name, format string, args ...any) {
-		rows = append(rows, []string{"  " + name, fmt.Sprintf(format, args...)})
-	}
+	a.print("\n")
 	if s.TimeNS != nil {
-		row("time", "%s ± %s (epoch %d)", time.Unix(0, *s.TimeNS).UTC().Format("2006-01-02 15:04:05.000000000 MST"),
-			optional(s.BoundS, showSeconds), s.Epoch)
+		a.fact("time", fmt.Sprintf("%s ± %s (epoch %d)", time.Unix(0, *s.TimeNS).UTC().Format("2006-01-02 15:04:05.000000000 MST"),
+			explain.Known(s.BoundS, explain.Seconds), s.Epoch))
 	}
-	row("source", "%s", sourceLine(s))
+	a.fact("source", sourceLine(s))
 	if g := s.Group; g != nil {
-		row("group", "%s", groupLine(g))
+		a.fact("group", groupLine(g))
 	}
-	row("rate", "%s ± %s", optional(s.RatePPM, showPPM), strings.TrimPrefix(optional(s.RateStdPPM, showPPM), "+"))
+	if s.RatePPM != nil {
+		a.fact("rate", explain.PPM(*s.RatePPM)+" ± "+strings.TrimPrefix(explain.Known(s.RateStdPPM, explain.PPM), "+"))
+	}
 	if s.Slewing {
-		row("slewing", "%s to go", showSigned(s.SlewLeftS))
+		a.fact("slewing", explain.Signed(s.SlewLeftS)+" to go")
 	}
 	if s.LastSampleAgeS != nil {
-		row("last sample", "%s ago", showSeconds(*s.LastSampleAgeS))
+		a.fact("last sample", explain.Seconds(*s.LastSampleAgeS)+" ago")
 	}
-	if s.Server != nil {
-		listening := strings.Join(s.Server.Listening, ", ")
-		row("serving", "%s; %d requests, %d answers (%d interleaved)", firstOf(listening, "nowhere"), s.Server.Requests, s.Server.Answers,
-			s.Server.InterleavedAnswers)
-		if n := s.Server.NTS; n != nil {
-			row("NTS keys", "given on %s; %d exchanges, %d answers under NTS", firstOf(strings.Join(n.Listening, ", "), "nothing"), n.Exchanges, s.Server.NTSAnswers)
+	if n := s.Server; n != nil {
+		a.fact("serving", fmt.Sprintf("%s; %d requests, %d answers (%d interleaved)", firstOf(strings.Join(n.Listening, ", "), "nowhere"), n.Requests, n.Answers,
+			n.InterleavedAnswers))
+		if k := n.NTS; k != nil {
+			a.fact("NTS keys", fmt.Sprintf("given on %s; %d exchanges, %d answers under NTS", firstOf(strings.Join(k.Listening, ", "), "nothing"), k.Exchanges, n.NTSAnswers))
 		}
 	}
-	row("counter", "%s, drift bound %g ppm", s.Counter.Spec, s.Counter.DriftBoundPPM)
-	row("page", "%s", s.Page)
-	row("daemon", "clockd %s, process %d, up %s, configuration %s", s.Version, s.PID, showSeconds(s.UptimeS), firstOf(s.Config.Path, "built in (public servers)"))
-	if s.EventLog != nil {
-		row("event log", "%s, %d bytes %s", s.EventLog.Path, s.EventLog.Bytes, s.EventLog.Ended)
+	a.fact("counter", fmt.Sprintf("%s, drift bound %g ppm", s.Counter.Spec, s.Counter.DriftBoundPPM))
+	a.fact("page", s.Page)
+	a.fact("daemon", fmt.Sprintf("clockd %s, process %d, up %s, configuration %s", s.Version, s.PID, explain.Seconds(s.UptimeS), firstOf(s.Config.Path, "built in (public servers)")))
+	if s.Influx != nil {
+		a.fact("InfluxDB", influxLine(s.Influx))
 	}
-	a.table(rows)
-	for _, t := range s.Trouble {
-		a.print("%s %s\n", a.paint(yellow, "!"), t)
+	if s.EventLog != nil {
+		a.fact("event log", strings.TrimSpace(fmt.Sprintf("%s, %d bytes %s", s.EventLog.Path, s.EventLog.Bytes, s.EventLog.Ended)))
 	}
 }
 
-func sourceLine(s *control.Status) string {
-	if s.Mode == "internal" {
-		return "none; the clock is that of the group"
+// influxLine says what became of the points, and what waits.
+func influxLine(x *control.Influx) string {
+	dropped := uint64(0)
+	for _, n := range x.Dropped {
+		dropped += n
 	}
-	if s.Mode == "local" {
+	line := fmt.Sprintf("%s, %s; %d points written", x.URL, x.Bucket, x.Written)
+	if n := x.BufferedPoints + x.SpooledPoints; n > 0 {
+		line += fmt.Sprintf(", %d waiting", n)
+	}
+	if dropped > 0 {
+		line += fmt.Sprintf(", %d dropped", dropped)
+	}
+	return line
+}
+
+func sourceLine(s *control.Status) string {
+	switch s.Mode {
+	case "internal":
+		return "none; the clock is that of the group"
+	case "local":
 		return "this host is the reference"
 	}
 	name := "none"
@@ -108,60 +122,96 @@ func newSources(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sources",
 		Short: "Show every source, what it says and why it is used or not",
-		Long: `Show every source with its offset from this clock, the interval that it proves, its round trip,
-and why it is used or not. Reach is octal: a bit for each of the last eight requests.`,
-		Example: "  clockd sources\n  clockd sources --json | jq '.sources[] | {name, reason}'",
+		Long: `Show every source: whether it is used (* has the greatest weight, + is used, x is false), its offset
+from this clock and how wrong that can be, its round trip, how many of the last eight requests it
+answered, and in words why it is not used and what to do.`,
+		Example: "  clockd sources\n  clockd sources --watch\n  clockd sources --json | jq '.sources[] | {name, reason}'",
 		Args:    args(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			var s control.Sources
-			if err := control.Call(c.Context(), a.control(), control.CommandSources, &s); err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(&s)
-			}
-			a.showSources(&s)
-			return nil
-		},
 	}
-	return a.asJSON(c)
+	c.RunE = a.report(c, func(ctx context.Context) (func(), any, error) {
+		var s control.Sources
+		if err := control.Call(ctx, a.control(), control.CommandSources, &s); err != nil {
+			return nil, nil, err
+		}
+		return func() { a.showSources(&s) }, &s, nil
+	})
+	return c
 }
 
 func (a *app) showSources(s *control.Sources) {
-	rows := [][]string{{"", "SOURCE", "ADDRESS", "AUTH", "STRATUM", "REACH", "POLL", "LAST", "OFFSET", "± BOUND", "ROUND TRIP", "STAMPS", "VERDICT"}}
+	if len(s.Sources) == 0 {
+		a.print("no source is configured\n")
+		return
+	}
+	a.print("%s  %s\n\n", a.paint(statusColour(s.Status), statusSign(s.Status)+" "+s.Status.String()), firstOf(strings.Join(explain.Sources(s), "; "), s.Reason.Explain()))
+	rows := [][]string{{" ", "SOURCE", "VERDICT", "OFFSET", "± BOUND", "ROUND TRIP", "LAST", "ANSWERED", "POLL", "STRATUM", "AUTH", "STAMPS", "ADDRESS"}}
 	for i := range s.Sources {
 		rows = append(rows, sourceRow(&s.Sources[i]))
 	}
-	a.table(rows)
+	a.table(withoutEmpty(rows))
+	var found []trouble
 	for i := range s.Sources {
-		if x := &s.Sources[i]; x.Reason != 0 {
-			detail := ""
-			if x.Detail != "" {
-				detail = " (" + x.Detail + ")"
-			}
-			a.print("%s %s: %s%s\n", a.paint(yellow, "!"), x.Name, x.Explanation, detail)
+		x := &s.Sources[i]
+		found = gather(found, x.Name, x.Reason, explain.Source(x))
+	}
+	a.troubles(found)
+}
+
+// trouble is what is to be said of some sources or peers.
+type trouble struct {
+	names []string
+	explain.Finding
+}
+
+// gather puts those together of whom the same is to be said.
+func gather(all []trouble, name string, why reason.Code, f explain.Finding) []trouble {
+	if why == reason.OK {
+		return all
+	}
+	for i := range all {
+		if all[i].Words == f.Words {
+			all[i].names = append(all[i].names, name)
+			return all
 		}
 	}
-	if len(s.Sources) == 0 {
-		a.print("no source is configured\n")
+	return append(all, trouble{[]string{name}, f})
+}
+
+// mostNames is how many names are listed of those of whom the same is to be said.
+const mostNames = 6
+
+// troubles says in words why sources or peers are not used, and what to do.
+func (a *app) troubles(all []trouble) {
+	for i, x := range all {
+		if i == 0 {
+			a.print("\n")
+		}
+		a.print("%s %s: %s\n", a.paint(levelColour(x.Level), x.Level.Sign()), a.paint(bold, explain.List(x.names, mostNames)), x.Words)
+		if x.Advice != "" {
+			a.print("  → %s\n", a.commands(x.Advice))
+		}
 	}
 }
 
+func statusSign(s virtualclock.Status) string {
+	switch s {
+	case virtualclock.Synchronised:
+		return explain.Good.Sign()
+	case virtualclock.Holdover:
+		return explain.Caution.Sign()
+	}
+	return explain.Bad.Sign()
+}
+
 func sourceRow(x *control.Source) []string {
-	mark, address, bound, stamps := " ", "-", "-", "-"
+	mark, stamps := " ", "-"
 	switch {
 	case x.Selected:
 		mark = "*"
 	case x.Weight > 0:
 		mark = "+"
-	case x.DistanceS != nil:
+	case x.Reason == reason.SourceFalseticker:
 		mark = "x"
-	}
-	if x.Address != nil {
-		address = *x.Address
-	}
-	if x.LowS != nil && x.HighS != nil && x.OffsetS != nil {
-		bound = showSeconds(max(*x.OffsetS-*x.LowS, *x.HighS-*x.OffsetS))
 	}
 	if x.Received > 0 {
 		stamps = x.TransmitStamp + "/" + x.ReceiveStamp
@@ -169,12 +219,38 @@ func sourceRow(x *control.Source) []string {
 			stamps += " interleaved"
 		}
 	}
-	verdict := x.Reason.String()
-	if x.DistanceS != nil {
-		verdict += " by " + showSeconds(*x.DistanceS)
-	}
 	return []string{
-		mark, x.Name, address, x.Authentication, optional(x.Stratum, func(n uint8) string { return fmt.Sprint(n) }), fmt.Sprintf("%03o", x.Reach), showSeconds(x.PollS), optional(x.LastSampleAgeS, showSeconds),
-		optional(x.OffsetS, showSigned), bound, optional(x.DelayS, showSeconds), stamps, verdict,
+		mark, x.Name, explain.Source(x).State, explain.Known(x.OffsetS, explain.Signed), explain.Known(explain.SourceBound(x), explain.Seconds),
+		explain.Known(x.DelayS, explain.Seconds), explain.Known(x.LastSampleAgeS, explain.Seconds), answered(x.Reach), explain.Seconds(x.PollS),
+		explain.Known(x.Stratum, func(n uint8) string { return fmt.Sprint(n) }), x.Authentication, stamps, addressOf(x.Name, x.Address),
 	}
+}
+
+// withoutEmpty drops the last column if nothing but its head is in it: addresses that are the names.
+func withoutEmpty(rows [][]string) [][]string {
+	for _, r := range rows[1:] {
+		if r[len(r)-1] != "" {
+			return rows
+		}
+	}
+	for i, r := range rows {
+		rows[i] = r[:len(r)-1]
+	}
+	return rows
+}
+
+// answered is how many of the last eight requests were.
+func answered(reach uint8) string {
+	return fmt.Sprintf("%d of 8", strings.Count(fmt.Sprintf("%b", reach), "1"))
+}
+
+// addressOf is an address that the name does not say already.
+func addressOf(name string, address *string) string {
+	switch {
+	case address == nil:
+		return "-"
+	case *address == name:
+		return ""
+	}
+	return *address
 }

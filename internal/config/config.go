@@ -26,7 +26,9 @@ type Config struct {
 	// Local is nil unless this host is the reference.
 	Local *Local `toml:"local"`
 	// HTTP is nil when nothing is served over HTTP.
-	HTTP    *HTTP   `toml:"http"`
+	HTTP *HTTP `toml:"http"`
+	// Influx is nil when nothing is sent to InfluxDB.
+	Influx  *Influx `toml:"influx"`
 	Page    Page    `toml:"page"`
 	Control Control `toml:"control"`
 	State   State   `toml:"state"`

@@ -228,6 +228,8 @@ func setDefault(p any) {
 		*x = defaultLocal()
 	case *HTTP:
 		*x = defaultHTTP()
+	case *Influx:
+		*x = DefaultInflux()
 	}
 }
 

@@ -22,6 +22,7 @@ func within[T cmp.Ordered](d *decoder, path string, v, low, high T, show func(T)
 func showInt(n int) string           { return fmt.Sprint(n) }
 func showFloat(x float64) string     { return fmt.Sprint(x) }
 func showDuration(t Duration) string { return fmt.Sprintf("%q", t.String()) }
+func showSize(z Size) string         { return fmt.Sprintf("%dKiB", z>>10) }
 func showRatio(r Ratio) string       { return fmt.Sprintf("%q", r.String()) }
 
 // The shortest poll protects other people's servers from a misprint; on a loopback or a test bench it is short enough.
@@ -64,6 +65,9 @@ func (d *decoder) validate(c *Config) {
 	if c.HTTP != nil {
 		d.validateHTTP(c.HTTP)
 	}
+	if c.Influx != nil {
+		d.validateInflux(c.Influx)
+	}
 	d.path("page.path", c.Page.Path)
 	d.path("control.path", c.Control.Path)
 	// sun_path holds 108 bytes, one of them the end.
@@ -81,7 +85,7 @@ func (d *decoder) validate(c *Config) {
 	if c.Log.Events != "" {
 		d.path("log.events", c.Log.Events)
 	}
-	within(d, "log.events_limit", c.Log.EventsLimit, 1<<20, 1<<40, func(z Size) string { return fmt.Sprintf("%dKiB", z>>10) })
+	within(d, "log.events_limit", c.Log.EventsLimit, 1<<20, 1<<40, showSize)
 }
 
 func (d *decoder) path(key, p string) {

@@ -77,6 +77,7 @@ func (d *daemon) chores() error {
 			d.controlError = err.Error()
 		}
 	}
+	d.sendState(now)
 	if now.After(d.nextSave) {
 		d.nextSave = now.Add(time.Minute)
 		d.saveState(false)

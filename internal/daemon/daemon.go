@@ -18,6 +18,7 @@ import (
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
+	"github.com/clockd/clockd/internal/daemon/journal"
 	"github.com/clockd/clockd/internal/daemon/web"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/ntp"
@@ -47,10 +48,14 @@ type daemon struct {
 	sealed  []byte
 	control *control.Listener
 	web     *web.Server
-	// retired are the servers that a reload has replaced and that still say goodbye.
+	// influx is nil where nothing is sent to InfluxDB.
+	influx *exporter
+	// retired are the servers and writers that a reload has replaced and that still say goodbye.
 	retired   sync.WaitGroup
 	questions chan command
 	recorder  *eventlog.Writer
+	journal   *journal.Journal
+	history   *web.History
 	reporter  *reporter
 	watch     *watch
 	keeper    *keeper
@@ -62,6 +67,10 @@ type daemon struct {
 	timer     *time.Timer
 	wakeAt    hw.Ticks
 	published node.Publication
+	// beganTime is what the host's wall clock read at beganAt.
+	beganAt   hw.Ticks
+	beganTime virtualclock.Time
+	toldEpoch virtualclock.Epoch
 
 	// lastRight is when the clock was last right, by the state file; timeKnown: datesHold has seen a sound clock, in datesEpoch.
 	lastRight  time.Time
@@ -107,9 +116,10 @@ func Run(ctx context.Context, o Options) error {
 func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	d := &daemon{
 		options: o, config: o.Config, log: o.Log, started: time.Now(), questions: make(chan command),
-		reporter: newReporter(o.Log, time.Now), keeper: newKeeper(), resolver: newResolver(ctx, o.Lookup), exchanger: newExchanger(ctx),
+		journal: journal.New(time.Now), history: web.NewHistory(), keeper: newKeeper(), resolver: newResolver(ctx, o.Lookup), exchanger: newExchanger(ctx),
 		timer: time.NewTimer(time.Hour),
 	}
+	d.reporter = newReporter(o.Log, time.Now, d.journal)
 	var err error
 	if d.secrets, err = loadSecrets(o.Config); err != nil {
 		return d, fmt.Errorf("daemon: %w", err)
@@ -130,6 +140,7 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	if err := d.openServer(); err != nil {
 		return d, err
 	}
+	d.openInflux()
 	if err := d.openNode(); err != nil {
 		return d, err
 	}
@@ -160,6 +171,9 @@ func (d *daemon) close() {
 		if err := d.page.Close(); err != nil {
 			d.log.Warn("the page was not closed well", "error", err)
 		}
+	}
+	if d.influx != nil {
+		d.influx.writer.Close()
 	}
 	if d.node != nil {
 		d.saveState(true)
@@ -247,7 +261,7 @@ func (d *daemon) openWeb() {
 		d.retired.Go(old.Close) // slow clients must not hold up the loop
 	}
 	if h := d.config.HTTP; h != nil {
-		d.web = web.New(h, d.ask, d.options.Version, d.log)
+		d.web = web.New(h, d.ask, web.Memory{Started: d.started, Journal: d.journal, History: d.history}, d.options.Version, d.log)
 		d.listenWeb()
 	}
 }
@@ -366,6 +380,7 @@ func (d *daemon) fillNodeConfig() {
 	n.MaxFalse = int(c.Selection.MaxFalse)
 	n.Sources = d.roster.nodeSources()
 	d.fillGroup(n)
+	n.Measure = c.Influx != nil && c.Influx.Exchanges
 	n.Local = nil
 	if c.Local != nil {
 		n.Local = &node.LocalConfig{Stratum: uint8(c.Local.Stratum), Bound: c.Local.Bound.Seconds()}
@@ -412,6 +427,7 @@ func (d *daemon) begin() error {
 	if d.options.Realtime != nil {
 		realtime = d.options.Realtime(now)
 	}
+	d.beganAt, d.beganTime = now, realtime
 	d.handleAt(now, node.Event{Kind: node.EventStart, Realtime: realtime})
 	d.exchangeKeys()
 	return nil

@@ -24,6 +24,8 @@ type secrets struct {
 	// too. identities are the peers'.
 	peers, asking []*keys.Key
 	identities    []keys.PublicKey
+	// groupName stands for the set of the group's members, "" without peers.
+	groupName string
 }
 
 // CheckKeys reads the key files of a configuration and reports whether all that it names is there and good.
@@ -34,6 +36,11 @@ func CheckKeys(c *config.Config) error {
 	if n := c.NTSServer; n != nil && n.CookieKeyFile != "" {
 		if _, err := loadMasters(n.CookieKeyFile); err != nil {
 			return fmt.Errorf("nts_server.cookie_key_file: %w", err)
+		}
+	}
+	if c.Influx != nil {
+		if err := influxTarget(c.Influx).Check(); err != nil {
+			return err
 		}
 	}
 	return web.Check(c.HTTP)

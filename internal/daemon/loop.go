@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/daemon/journal"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
 )
@@ -102,6 +103,7 @@ func (d *daemon) handleAt(now hw.Ticks, e node.Event) {
 		for j := range actions {
 			d.perform(&actions[j])
 		}
+		d.sendNews(d.event.Now)
 		if d.recorder != nil {
 			d.recorder.Event(&d.event)
 			for j := range actions {
@@ -125,12 +127,15 @@ func (d *daemon) perform(a *node.Action) {
 		if d.server != nil {
 			d.server.AnswerPeers(d.peers.stamper)
 		}
+	case node.ActionMeasured:
+		d.sendExchange(a.Measurement)
 	case node.ActionReport:
 		name := ""
 		if s := d.slot(a.Report.Source); s != nil {
 			name = s.name
 		}
 		d.reporter.Report(&a.Report, name)
+		d.noteNews(&a.Report, name)
 		if a.Report.Reason == reason.ConfigRefused {
 			d.reloadError = a.Report.Reason.Explain()
 		}
@@ -153,6 +158,10 @@ func (d *daemon) wake() {
 }
 
 func (d *daemon) publish(p *node.Publication) {
+	if p.Clock.Epoch != d.toldEpoch && p.Clock.Status.Sound() {
+		d.toldEpoch = p.Clock.Epoch
+		d.journal.Add(journal.Entry{Topic: journal.TopicEpoch, Epoch: p.Clock.Epoch})
+	}
 	d.published = *p
 	if !d.datesHold(p) {
 		return // it is void, and the next publication says so

@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 
@@ -36,7 +39,20 @@ func (s *secrets) loadPeers(c *config.Config, identity *keys.Identity) error {
 		s.peers, s.asking, s.clients = append(s.peers, ask), append(s.asking, answer), append(s.clients, answer)
 		s.identities = append(s.identities, public)
 	}
+	if len(c.Peer) > 0 {
+		s.groupName = groupName(append([]keys.PublicKey{identity.Public()}, s.identities...))
+	}
 	return nil
+}
+
+// groupName is short and the same for every order of the members: for people and metrics, not for security.
+func groupName(members []keys.PublicKey) string {
+	slices.SortFunc(members, func(a, b keys.PublicKey) int { return bytes.Compare(a[:], b[:]) })
+	h := sha256.New()
+	for i := range members {
+		h.Write(members[i][:])
+	}
+	return hex.EncodeToString(h.Sum(nil)[:4])
 }
 
 // configurePeers takes the peers of the configuration; see roster.configure.

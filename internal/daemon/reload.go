@@ -8,6 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/daemon/journal"
+	"github.com/clockd/clockd/reason"
 )
 
 // reload reads the configuration again. The clock is not touched: sources that stay keep what is known of them. A configuration
@@ -19,6 +21,7 @@ func (d *daemon) reload() {
 	if err != nil {
 		d.reloadError = "the configuration was not reloaded, the one before stays in force: " + err.Error()
 		d.log.Error("the configuration was not reloaded, the one before stays in force", "error", err)
+		d.journal.Add(journal.Entry{Topic: journal.TopicConfig, Reason: reason.ConfigRefused})
 		return
 	}
 	d.reloadError = ""
@@ -88,10 +91,14 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 			d.log.Error("not serving", "error", err)
 		}
 	}
+	if !reflect.DeepEqual(before.Influx, next.Influx) {
+		d.openInflux()
+	}
 	d.openWeb() // always: certificates and tokens are renewed in their files
 	d.configureNode()
 	d.exchangeKeys()
 	d.log.Info("the configuration was reloaded", "path", d.options.ConfigPath)
+	d.journal.Add(journal.Entry{Topic: journal.TopicConfig})
 }
 
 // keepFixed keeps what cannot change while readers hold the page: it says so, and the rest is reloaded.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/clockd/clockd/internal/daemon/journal"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
@@ -26,16 +27,18 @@ type reportState struct {
 	suppressed uint64
 }
 
-// reporter logs what the node reports: a change at once, repetitions once a minute with their number.
+// reporter logs what the node reports: a change at once, repetitions once a minute with their number. What changes what the clock is
+// worth goes into the journal too.
 type reporter struct {
-	log    *slog.Logger
-	now    func() time.Time
-	seen   map[reportKey]*reportState
-	counts reason.Counts
+	log     *slog.Logger
+	now     func() time.Time
+	seen    map[reportKey]*reportState
+	counts  reason.Counts
+	journal *journal.Journal
 }
 
-func newReporter(log *slog.Logger, now func() time.Time) *reporter {
-	return &reporter{log: log, now: now, seen: map[reportKey]*reportState{}}
+func newReporter(log *slog.Logger, now func() time.Time, j *journal.Journal) *reporter {
+	return &reporter{log: log, now: now, seen: map[reportKey]*reportState{}, journal: j}
 }
 
 // maxReportKeys bounds the memory: sources come and go with reloads.
@@ -44,6 +47,7 @@ const maxReportKeys = 4096
 // Report counts one report and logs it, unless it was just logged. name is the source's.
 func (r *reporter) Report(p *node.Report, name string) {
 	r.counts.Add(p.Reason)
+	r.note(p, name)
 	level := reportLevel(p)
 	if !r.log.Enabled(context.Background(), level) {
 		return
@@ -68,6 +72,26 @@ func (r *reporter) Report(p *node.Report, name string) {
 	}
 	r.write(level, p, name, s.suppressed)
 	s.last, s.suppressed = now, 0
+}
+
+// note puts a report into the journal, unless it is about a single packet, sample or round.
+func (r *reporter) note(p *node.Report, name string) {
+	e := journal.Entry{Name: name, Reason: p.Reason, Value: p.Value}
+	switch p.Topic {
+	case "clock":
+		e.Topic, e.Status = journal.TopicClock, p.Status
+	case "disruption":
+		e.Topic = journal.TopicDisruption
+	case "source":
+		e.Topic = journal.TopicSource
+	case "peer":
+		e.Topic = journal.TopicPeer
+	case "config":
+		e.Topic = journal.TopicConfig
+	default:
+		return
+	}
+	r.journal.Add(e)
 }
 
 func (r *reporter) write(level slog.Level, p *node.Report, name string, suppressed uint64) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/daemon/journal"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/reason"
@@ -216,7 +217,7 @@ func TestResolverNeverGivesUp(t *testing.T) {
 func TestRepeatedReportsAreCountedNotLogged(t *testing.T) {
 	var out lockedLog
 	now := time.Unix(1000, 0)
-	r := newReporter(slog.New(slog.NewTextHandler(&out, nil)), func() time.Time { return now })
+	r := newReporter(slog.New(slog.NewTextHandler(&out, nil)), func() time.Time { return now }, journal.New(time.Now))
 	liar := node.Report{Topic: "source", Source: 1, Reason: reason.SourceFalseticker, Value: 0.05}
 	for range 10 {
 		r.Report(&liar, "a.example")

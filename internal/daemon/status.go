@@ -11,6 +11,7 @@ import (
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
+	"github.com/clockd/clockd/virtualclock"
 )
 
 // answer is the control socket's command, answered in the loop.
@@ -87,6 +88,9 @@ func (d *daemon) status(s *node.Snapshot) *control.Status {
 				CookieKeys: d.ntsServer.masters.Load().Count()}
 		}
 	}
+	if d.influx != nil {
+		out.Influx = d.influx.writer.Status()
+	}
 	if d.recorder != nil {
 		bytes, ended := d.recorder.Status()
 		out.EventLog = &control.EventLog{Path: d.config.Log.Events, Bytes: bytes, Ended: ended}
@@ -101,9 +105,32 @@ func (d *daemon) snapshot(s *node.Snapshot) *control.Snapshot {
 		out.CorrectionS = control.Known(s.Time.Seconds(s.Raw))
 	}
 	if s.Group != nil {
-		out.Promised = &s.Group.Promised
+		out.Promised, out.GroupName = &s.Group.Promised, d.secrets.groupName
+	}
+	if k := &s.Publication.Clock; s.Interval.Status.Sound() && k.Kind == virtualclock.External {
+		out.RateBound = control.Known(rateBound(k, s.Now))
+	}
+	if s.Interval.Status.Sound() {
+		out.LowS, out.HighS = control.Known(s.Interval.Earliest.Seconds(s.Time)), control.Known(s.Interval.Latest.Seconds(s.Time))
+	}
+	if e := &s.Estimate; s.Steps > 0 && e.Used > 0 && e.Reason == reason.OK {
+		// The estimate is of the raw timeline at its instant; since then true time has gone on at the estimated rate.
+		since := float64(s.Now.Sub(e.At)) / d.counter.Frequency().Hertz
+		out.EstimateS = control.Known(e.Offset + e.Rate*since - s.Time.Seconds(s.Raw))
+		out.EstimateStdS = control.Known(e.OffsetStd)
 	}
 	return out
+}
+
+// rateBound is the largest |d(true)/d(clock) - 1| that the coefficients allow at a reading: a tick is no shorter than Slow and no
+// longer than Fast (docs/bounds.md), and counts for the period of the line that the clock is on.
+func rateBound(k *virtualclock.Coefficients, now hw.Ticks) float64 {
+	line := &k.Steady
+	if now.Before(k.SlewEnd) {
+		line = &k.Slew
+	}
+	p := line.Period.Nanoseconds()
+	return max(k.Fast.Nanoseconds()/p-1, 1-k.Slow.Nanoseconds()/p)
 }
 
 // trouble is what is wrong with the daemon itself.
@@ -133,6 +160,9 @@ func (d *daemon) trouble() []string {
 	add("the control socket: ", d.controlError)
 	if d.web != nil {
 		add("HTTP: ", d.web.Trouble())
+	}
+	if d.influx != nil {
+		add("InfluxDB: ", d.influx.writer.Status().Trouble)
 	}
 	if d.recorder != nil {
 		if _, ended := d.recorder.Status(); ended != "" {
@@ -203,7 +233,7 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 		if !slot.address.IsValid() && out.Reason != reason.OK {
 			out.Reason = slot.why
 		}
-		if out.Reason != reason.OK {
+		if out.Reason != reason.OK && slot.why != reason.OK {
 			out.Detail = slot.detail
 		}
 	}

@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +33,26 @@ func fetch(t *testing.T, port int, path string) (int, string) {
 	return a.StatusCode, string(b)
 }
 
+// pageIsTold waits until the status page has been told all of it, in one update or another.
+func pageIsTold(t *testing.T, port int, all ...string) {
+	t.Helper()
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience20}
+	a, err := c.Get(fmt.Sprintf("http://127.0.0.1:%d/stream", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.Body.Close() }()
+	lines, told := bufio.NewReader(a.Body), ""
+	for len(all) > 0 {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the stream ends with %v, and %q was not told: %s", err, all, told)
+		}
+		told += line
+		all = slices.DeleteFunc(all, func(want string) bool { return strings.Contains(line, want) })
+	}
+}
+
 func httpSection(port int) string {
 	return fmt.Sprintf("[http]\nlisten = [\"127.0.0.1:%d\"]\n", port)
 }
@@ -52,9 +74,10 @@ func TestADaemonIsWatchedOverHTTP(t *testing.T) {
 			t.Errorf("the metrics lack %s", line)
 		}
 	}
-	if code != 200 || strings.Contains(text, "clockd_ntp_") || strings.Contains(text, "clockd_group_") {
+	if code != 200 || strings.Contains(text, "clockd_ntp_") || strings.Contains(text, "clockd_group_s") || !strings.Contains(text, `clockd_group_info{group="none"} 1`) || !strings.Contains(text, "\nclockd_property_rate_bound_ratio ") {
 		t.Error("there is a server or a group that is not configured")
 	}
+	pageIsTold(t, port, `"state":"epoch 1"`, `"state":"synchronised"`, `"level":"good"`, `"status":"synchronised"`)
 	reference.stop()
 	testkit.WaitFor(t, patience20, "the follower to be ready no more", func() bool { code, _ := fetch(t, port, "/readyz"); return code == 503 })
 	if code, _ := fetch(t, port, "/healthz"); code != 200 {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/config"
@@ -50,6 +51,8 @@ type fleet struct {
 	hosts   []*host
 	// crowd is nil unless the hosts are a group.
 	crowd *crowd
+	// configured is how many daemons have a configuration: masters first.
+	configured int
 }
 
 // logName is the file in the fleet's directory that all daemons log to.
@@ -182,8 +185,21 @@ func (f *fleet) config(name string) *config.Config {
 	loopback := config.Listen(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0))
 	// All hosts share the address 127.0.0.1, so a limit for each client would be one for all together.
 	c.Server = &config.Server{Listen: []config.Listen{loopback}, Rate: 100_000, Burst: 100_000, Interleaved: true}
+	if o := &f.options; o.HTTP > 0 {
+		port := o.HTTP + f.configured
+		c.HTTP = &config.HTTP{Listen: []config.Listen{config.Listen(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)))}}
+	}
+	f.configured++
+	if f.options.Influx != "" {
+		x := config.DefaultInflux()
+		x.URL, x.Bucket, x.Host, x.Every = f.options.Influx, influxBucket, name, config.Duration(time.Second)
+		c.Influx = &x
+	}
 	return c
 }
+
+// influxBucket is where the daemons' points go.
+const influxBucket = "clockd"
 
 // launch starts a daemon, which is one of the fleet from then on, and waits until its page can be read.
 func (f *fleet) launch(ctx, running context.Context, h *host) error {

@@ -73,6 +73,11 @@ type Options struct {
 	Poll time.Duration
 	// Seed makes the hosts' oscillators and the instants of the samples.
 	Seed uint64
+	// HTTP is the port on 127.0.0.1 where the first master answers HTTP (/metrics and so on); the other masters and then the hosts have
+	// the ports after it. 0: none does.
+	HTTP int
+	// Influx is the address of an InfluxDB without a password, to whose data base clockd all daemons send what they measure; "": none does.
+	Influx string
 	// JSON: one object a second (Second) and a last one (Summary), instead of a table.
 	JSON bool
 	// Out is where the table or the JSON goes.
@@ -182,6 +187,8 @@ func (o Options) Check() error {
 		return fmt.Errorf("demo: %d hosts cannot be played; ask for 1 to %d", o.Hosts, MaxHosts)
 	case o.Poll < minPoll || o.Poll > maxPoll:
 		return fmt.Errorf("demo: a poll of %v is out of range; ask for %v to %v", o.Poll, minPoll, maxPoll)
+	case o.HTTP < 0 || o.HTTP > 0 && o.HTTP+o.masters()+o.Hosts > 1<<16:
+		return fmt.Errorf("demo: there are no ports for HTTP from %d on; ask for 1 to %d", o.HTTP, 1<<16-o.masters()-o.Hosts)
 	case o.For < 0:
 		return fmt.Errorf("demo: it cannot run for %v; ask for a positive time, or leave it out to run until Ctrl-C", o.For)
 	case o.Out == nil:

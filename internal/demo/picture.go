@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -42,7 +43,15 @@ type textPicture struct {
 
 // begin writes what is not drawn over: it may be wrapped by the terminal, but not cut.
 func (p *textPicture) begin() error {
-	return p.write(render(introduction(p.options, p.dir), 0, p.options.Screen.Colour))
+	lines := introduction(p.options, p.dir)
+	if o := p.options; o.HTTP > 0 {
+		web := fmt.Sprintf("In a browser: http://127.0.0.1:%d/metrics (the first master's) to port %d", o.HTTP, o.HTTP+o.masters()+o.Hosts-1)
+		if o.masters() == 0 {
+			web = fmt.Sprintf("In a browser: http://127.0.0.1:%d/metrics (host1's) to port %d", o.HTTP, o.HTTP+o.Hosts-1)
+		}
+		lines = slices.Insert(lines, len(lines)-1, line{{web, dim}})
+	}
+	return p.write(render(lines, 0, p.options.Screen.Colour))
 }
 
 // screen returns the terminal's size, and whether there is one.

@@ -197,7 +197,7 @@ func TestOptionsThatCannotBe(t *testing.T) {
 	for name, spoil := range map[string]func(*Options){
 		"no hosts": func(o *Options) { o.Hosts = 0 }, "fewer": func(o *Options) { o.Hosts = -1 }, "many": func(o *Options) { o.Hosts = MaxHosts + 1 },
 		"no poll": func(o *Options) { o.Poll = 0 }, "fast": func(o *Options) { o.Poll = 1 }, "slow": func(o *Options) { o.Poll = 2 * maxPoll },
-		"ended before": func(o *Options) { o.For = -1 }, "mute": func(o *Options) { o.Out = nil },
+		"no port": func(o *Options) { o.HTTP = -1 }, "ports beyond the last": func(o *Options) { o.HTTP = 65534 }, "ended before": func(o *Options) { o.For = -1 }, "mute": func(o *Options) { o.Out = nil },
 	} {
 		bad := good
 		if spoil(&bad); bad.Check() == nil {

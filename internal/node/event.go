@@ -97,10 +97,13 @@ const (
 	ActionReport
 	// ActionAnswerPeers: Peers is what requests of peers are answered from until the next one. It is valid until the next Step.
 	ActionAnswerPeers
+	// ActionMeasured, with Config.Measure only: Measurement is what an exchange gave, or that it gave nothing. It is valid until
+	// the next Step.
+	ActionMeasured
 )
 
 var actionNames = map[ActionKind]string{ActionSend: "send", ActionWake: "wake", ActionPublish: "publish", ActionReport: "report",
-	ActionAnswerPeers: "answer_peers"}
+	ActionAnswerPeers: "answer_peers", ActionMeasured: "measured"}
 
 // String returns the kind's name as in the event log.
 func (k ActionKind) String() string {
@@ -124,6 +127,8 @@ type Action struct {
 	Report      Report       `json:"report,omitzero"`
 	// Peers is what the host's answers to its peers are made of.
 	Peers *peerwire.Stamper `json:"peers,omitempty"`
+	// Measurement belongs to ActionMeasured.
+	Measurement *Measurement `json:"measurement,omitempty"`
 }
 
 // Publication is what the node wants the world to know of its clock.
@@ -191,6 +196,8 @@ type Config struct {
 	// both (hybrid) the group steers it and the interval is that of UTC by the own masters.
 	Peers     []PeerConfig      `json:"peers,omitempty"`
 	Agreement *agreement.Config `json:"agreement,omitempty"`
+	// Measure asks for an ActionMeasured for every exchange.
+	Measure bool `json:"measure,omitempty"`
 	// Local, if set, makes this host's own clock the reference while no source is configured.
 	Local *LocalConfig `json:"local,omitempty"`
 	// StartEpoch is the last epoch that readers have seen (from the page that is taken over): the first one is after it.

@@ -42,6 +42,8 @@ type town struct {
 	checks, sound, wrong int
 	story                []string
 
+	// measured, if set, is told of measurements.
+	measured func(h *citizen, m *Measurement)
 	// watch is whose events and actions are kept.
 	watch   *citizen
 	events  []Event
@@ -122,7 +124,7 @@ func (w *town) boot(h *citizen, off float64) {
 	h.up, h.pub, h.old, h.shown = true, nil, nil, virtualclock.MinTime()
 	h.born++
 	h.base = hw.Ticks(w.rng.Uint64N(1 << 50)).Add(-int64(w.now * stageHertz))
-	c := Config{Counter: hw.Frequency{Hertz: stageHertz}, MaxSlew: 500e-6, Sources: h.config.Sources, MaxBound: h.config.MaxBound}
+	c := Config{Counter: hw.Frequency{Hertz: stageHertz}, MaxSlew: 500e-6, Sources: h.config.Sources, MaxBound: h.config.MaxBound, Measure: w.measured != nil}
 	c.Seed[0], c.Seed[1], c.Seed[2] = byte(h.id), byte(h.born), byte(w.seed)
 	shared := w.config
 	c.Agreement = &shared
@@ -199,6 +201,8 @@ func (w *town) step(h *citizen, e Event) {
 			h.pub = &p
 		case ActionAnswerPeers:
 			h.stamper = *a.Peers
+		case ActionMeasured:
+			w.measured(h, a.Measurement)
 		case ActionReport:
 			if a.Report.Topic == "clock" {
 				w.story = append(w.story, fmt.Sprintf("%.2f h%d %v %v", w.now, h.id, a.Report.Status, a.Report.Reason))

@@ -24,6 +24,9 @@ type link struct {
 	down  reason.Code // why nothing comes, when that is known
 	told  reason.Code // the last verdict that was reported
 
+	// answered is the clock at the arrival of the last answer, which the next one may complete.
+	answered instant
+
 	sampled      bool
 	sampledAt    hw.Ticks
 	transmitKind hw.StampKind
@@ -58,8 +61,14 @@ func (n *Node) ask(l *link, interleaved bool, timeout float64) {
 	n.act(Action{Kind: ActionSend, Source: l.id, Sequence: sequence, Packet: packet})
 }
 
-// reject counts and reports.
+// reject counts and reports that an exchange gave nothing.
 func (n *Node) reject(l *link, code reason.Code) {
+	n.rejected(l, code)
+	n.measureNothing(l, code)
+}
+
+// rejected counts and reports.
+func (n *Node) rejected(l *link, code reason.Code) {
 	l.rejections.Add(code)
 	l.lastRejection = code
 	n.report(Report{Topic: "packet", Source: l.id, Reason: code})

@@ -68,6 +68,8 @@ type Node struct {
 	reported    bool
 	publication Publication
 	actions     []Action
+	// measurements are those of the present Step.
+	measurements []Measurement
 }
 
 // New checks the configuration and returns a node that waits for EventStart.
@@ -92,7 +94,7 @@ func New(c Config) (*Node, error) {
 
 // Step takes one event and returns what it asks for. The result and all it points to are valid until the next call.
 func (n *Node) Step(e Event) []Action {
-	n.actions = n.actions[:0]
+	n.actions, n.measurements = n.actions[:0], n.measurements[:0]
 	if !n.started && e.Kind != EventStart {
 		return nil
 	}

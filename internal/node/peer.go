@@ -165,10 +165,13 @@ func (n *Node) onPeerAnswer(p *peer, a *peerwire.Answer, arrive hw.Stamp) {
 	p.state = a.State
 	sample := roundtrip.Sample{Depart: p.exchanger.Departed(), Arrive: arrive, Receive: a.Receive, Transmit: a.Transmit}
 	p.transmitKind, p.receiveKind = sample.Depart.Kind, arrive.Kind
+	answered := n.instant(arrive.At)
+	m := n.measure(&p.link, p.filter, &n.group.raw, &sample, &answered)
 	code := p.filter.Update(&sample, true)
 	if code != reason.OK {
-		n.reject(&p.link, code)
+		n.rejected(&p.link, code)
 	}
+	n.measured(m, code)
 	if p.down = code; code == reason.OK || code == reason.SampleEmptyInterval {
 		p.sampled, p.sampledAt = true, hw.Later(p.sampledAt, arrive.At)
 		p.down = reason.OK

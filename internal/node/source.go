@@ -202,12 +202,14 @@ func (n *Node) onPacket(s *source, e *Event) {
 	s.down = reason.OK
 	wasFollowUp := s.followUp
 	accepted, interleaved := false, false
+	answered := n.instant(e.Stamp.At)
 	for i := range samples {
 		interleaved = interleaved || samples[i].Interleaved
-		if n.onSample(s, &samples[i]) {
+		if n.onSample(s, &samples[i], &answered) {
 			accepted = true
 		}
 	}
+	s.answered = answered
 	n.afterAnswer(s, wasFollowUp, interleaved)
 	if accepted {
 		n.update()
@@ -243,8 +245,16 @@ func (s *source) outstanding() bool {
 	return waiting
 }
 
-// onSample gives one sample to the filter.
-func (n *Node) onSample(s *source, sample *roundtrip.Sample) (accepted bool) {
+// onSample gives one sample to the filter. answered is the clock at the arrival of the packet that brought it.
+func (n *Node) onSample(s *source, sample *roundtrip.Sample, answered *instant) (accepted bool) {
+	m := n.measure(&s.link, s.filter, &n.raw, sample, answered)
+	code, accepted := n.useSample(s, sample)
+	n.measured(m, code)
+	return accepted
+}
+
+// useSample gives one sample to the filter, unless what the server says of itself forbids it.
+func (n *Node) useSample(s *source, sample *roundtrip.Sample) (code reason.Code, accepted bool) {
 	s.stratum, s.leap, s.referenceID = sample.Stratum, sample.Leap, sample.ReferenceID
 	s.rootDelay, s.serverError = sample.RootDelay, sample.ServerError
 	s.transmitKind = sample.Depart.Kind
@@ -252,36 +262,35 @@ func (n *Node) onSample(s *source, sample *roundtrip.Sample) (accepted bool) {
 		s.receiveKind = sample.Arrive.Kind
 	}
 	if sample.Stratum > 1 && slices.Contains(n.config.OwnReferenceIDs, sample.ReferenceID) {
-		n.reject(&s.link, reason.ServerLoop)
+		n.rejected(&s.link, reason.ServerLoop)
 		s.down = reason.ServerLoop
 		n.tell(s, s.down, 0)
-		return false
+		return s.down, false
 	}
 	if sample.ServerError > s.config.MaxServerError {
-		n.reject(&s.link, reason.ServerRootDistance)
+		n.rejected(&s.link, reason.ServerRootDistance)
 		s.down = reason.ServerRootDistance
 		n.tell(s, s.down, sample.ServerError)
-		return false
+		return s.down, false
 	}
 	// Where a more precise sample of the same exchange is on its way, this one only narrows the interval.
 	point := sample.Interleaved || !s.interleaved
-	code := s.filter.Update(sample, point)
-	switch code {
+	switch code = s.filter.Update(sample, point); code {
 	case reason.OK:
 		if s.suspectLeft > 0 && !sample.HalfOnly {
 			s.suspectLeft--
 		}
 	case reason.SampleEmptyInterval:
-		n.reject(&s.link, code)
+		n.rejected(&s.link, code)
 		n.onSelfContradiction(s)
 	default:
-		n.reject(&s.link, code)
-		return false
+		n.rejected(&s.link, code)
+		return code, false
 	}
 	if !sample.HalfOnly {
 		s.sampled, s.sampledAt = true, hw.Later(s.sampledAt, sample.Arrive.At)
 	}
-	return true
+	return code, true
 }
 
 // afterAnswer decides whether a follow-up request is worth while.

@@ -36,6 +36,8 @@ type stage struct {
 	checks  int
 	wrong   int // intervals that did not contain the truth
 	serial  int
+	// measured, if set, is told of measurements.
+	measured func(*Measurement)
 }
 
 type event struct {
@@ -125,6 +127,10 @@ func (s *stage) step(e Event) {
 				s.frozen = s.pub
 			}
 			s.pub = &p
+		case ActionMeasured:
+			if s.measured != nil {
+				s.measured(a.Measurement)
+			}
 		case ActionReport:
 			if a.Report.Topic != "packet" {
 				s.tell(a.Report)

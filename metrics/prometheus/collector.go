@@ -8,11 +8,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/reason"
@@ -34,9 +34,13 @@ type Collector struct {
 	families     []metric
 	// unread describes a snapshot that could not be had.
 	unread *prometheus.Desc
+
+	mu sync.Mutex
+	// idle are pages that no scrape uses: as many as there were scrapes at a time, at most maxScrapes.
+	idle []*page
 }
 
-// NewCollector makes one. It holds nothing of a snapshot after a scrape.
+// NewCollector makes one. What it keeps from scrape to scrape are names and labels, never a value.
 func NewCollector(read Read, version string) *Collector {
 	c := &Collector{read: read, version: version, unread: prometheus.NewDesc("clockd_snapshot", "The daemon's snapshot.", nil, nil)}
 	for _, m := range families() {
@@ -60,49 +64,66 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *Collector) Collect(out chan<- prometheus.Metric) {
-	err := c.walk(func(_ family, m *sample) { out <- m })
-	if err != nil {
+	// A page of its own: nobody says when the metrics are no longer read.
+	p := newPage(c.families)
+	if err := c.walk(p); err != nil {
 		out <- prometheus.NewInvalidMetric(c.unread, err)
+		return
 	}
-}
-
-// Gather implements prometheus.Gatherer: the same as a registry's that the collector is in, without handing each of thousands of
-// series from one goroutine to another and checking again what the tests check.
-func (c *Collector) Gather() ([]*dto.MetricFamily, error) {
-	found := make([]*dto.MetricFamily, len(c.families))
-	err := c.walk(func(f family, m *sample) {
-		if found[f] == nil {
-			kind := dto.MetricType_GAUGE
-			if c.families[f].kind == counter {
-				kind = dto.MetricType_COUNTER
-			}
-			found[f] = &dto.MetricFamily{Name: proto.String(c.families[f].name), Help: proto.String(c.families[f].help), Type: &kind}
+	for f := range p.families {
+		for _, m := range p.families[f].Metric {
+			out <- &sample{c.descriptions[f], m}
 		}
-		_ = m.Write(&m.metric) // it never fails
-		found[f].Metric = append(found[f].Metric, &m.metric)
-	})
-	if err != nil {
-		return nil, err
 	}
-	found = slices.DeleteFunc(found, func(f *dto.MetricFamily) bool { return f == nil })
-	slices.SortFunc(found, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
-	return found, nil
 }
 
-// walk takes a snapshot and hands out what is known.
-func (c *Collector) walk(emit func(family, *sample)) error {
+// Gather implements prometheus.TransactionalGatherer: the same as a registry's that the collector is in, without handing each of
+// thousands of series from one goroutine to another, making them anew, and checking again what the tests check. What it returns is
+// good until done is called.
+func (c *Collector) Gather() (list []*dto.MetricFamily, done func(), err error) {
+	p := c.take()
+	done = func() { c.giveBack(p) }
+	if err := c.walk(p); err != nil {
+		return nil, done, err
+	}
+	return p.list(), done, nil
+}
+
+func (c *Collector) take() *page {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.idle); n > 0 {
+		p := c.idle[n-1]
+		c.idle = c.idle[:n-1]
+		return p
+	}
+	return newPage(c.families)
+}
+
+func (c *Collector) giveBack(p *page) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.idle) < maxScrapes {
+		c.idle = append(c.idle, p)
+	}
+}
+
+// walk takes a snapshot and writes down what is known.
+func (c *Collector) walk(p *page) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s, err := c.read(ctx)
 	if err != nil {
 		return err
 	}
-	w := &writer{c, emit, map[[2]string]*dto.LabelPair{}}
+	p.begin()
+	w := &writer{c, p}
 	w.clock(s)
 	w.properties(s)
-	w.group(s.Status.Group)
+	w.group(s)
 	w.ntp(s.Status.Server)
 	w.daemon(s)
+	w.influx(s.Status.Influx)
 	names := unique{}
 	for i := range s.Sources.Sources {
 		w.source(&s.Sources.Sources[i], names)
@@ -113,51 +134,26 @@ func (c *Collector) walk(emit func(family, *sample)) error {
 			w.peer(&s.Status.Group.Peers[i], names)
 		}
 	}
+	p.end()
 	return nil
 }
 
 // writer writes what is known.
 type writer struct {
-	c     *Collector
-	emit  func(family, *sample)
-	pairs map[[2]string]*dto.LabelPair
+	c    *Collector
+	page *page
 }
 
 func (w *writer) put(f family, x float64, labels ...string) {
-	if math.IsNaN(x) || math.IsInf(x, 0) {
-		return // nothing is known
+	if !math.IsNaN(x) && !math.IsInf(x, 0) { // else nothing is known
+		w.page.put(f, x, labels)
 	}
-	names := w.c.families[f].labels
-	m := &sample{description: w.c.descriptions[f], kind: w.c.families[f].kind, value: x, labels: make([]*dto.LabelPair, 0, len(names))}
-	for i, name := range names {
-		if i < len(labels) {
-			m.labels = append(m.labels, w.pair(name, labels[i]))
-		}
-	}
-	w.emit(f, m)
 }
 
-// pair returns a label. The pairs of one scrape are shared by its thousands of series.
-func (w *writer) pair(name, value string) *dto.LabelPair {
-	key := [2]string{name, value}
-	p := w.pairs[key]
-	if p == nil {
-		p = &dto.LabelPair{Name: proto.String(name), Value: proto.String(value)}
-		w.pairs[key] = p
-	}
-	return p
-}
-
-// sample is one series of one scrape; prometheus.NewConstMetric makes the same at several times the cost.
+// sample is one series of one scrape, for a registry.
 type sample struct {
 	description *prometheus.Desc
-	kind        prometheus.ValueType
-	value       float64
-	labels      []*dto.LabelPair
-	// What Write hands out, here to be allocated at once.
-	metric  dto.Metric
-	gauge   dto.Gauge
-	counter dto.Counter
+	metric      *dto.Metric
 }
 
 // Desc implements prometheus.Metric.
@@ -165,14 +161,7 @@ func (s *sample) Desc() *prometheus.Desc { return s.description }
 
 // Write implements prometheus.Metric.
 func (s *sample) Write(out *dto.Metric) error {
-	out.Label = s.labels
-	if s.kind == counter {
-		s.counter.Value = &s.value
-		out.Counter = &s.counter
-	} else {
-		s.gauge.Value = &s.value
-		out.Gauge = &s.gauge
-	}
+	out.Label, out.Gauge, out.Counter = s.metric.Label, s.metric.Gauge, s.metric.Counter
 	return nil
 }
 
@@ -196,9 +185,21 @@ func (w *writer) code(f family, c reason.Code, labels ...string) {
 	}
 }
 
-func (w *writer) counts(f family, n map[string]uint64, labels ...string) {
-	for code, x := range n {
-		w.put(f, float64(x), append(labels[:len(labels):len(labels)], code)...)
+// counts writes counters by reason code. Those of usual are there from the start, as 0, so that their first increase is seen as one.
+func (w *writer) counts(f family, n map[string]uint64, usual []string, labels ...string) {
+	own := append(make([]string, 0, 3), labels...)
+	for _, code := range usual {
+		w.put(f, float64(n[code]), append(own, code)...)
+	}
+	var rare []string
+	for code := range n {
+		if !slices.Contains(usual, code) {
+			rare = append(rare, code)
+		}
+	}
+	slices.Sort(rare)
+	for _, code := range rare {
+		w.put(f, float64(n[code]), append(own, code)...)
 	}
 }
 
@@ -234,11 +235,12 @@ func (w *writer) clock(s *control.Snapshot) {
 		next = min(next, max(s.Sources.Sources[i].NextPollS, 0))
 	}
 	w.put(clockNextPoll, next)
-	w.counts(clockReports, t.Reports)
+	w.counts(clockReports, t.Reports, w.page.codes.clock)
 	n := t.Sources
-	for state, x := range map[string]int{"configured": n.Configured, "answering": n.Answering, "used": n.Used, "false": n.False} {
-		w.put(sourcesCount, float64(x), state)
-	}
+	w.put(sourcesCount, float64(n.Configured), "configured")
+	w.put(sourcesCount, float64(n.Answering), "answering")
+	w.put(sourcesCount, float64(n.Used), "used")
+	w.put(sourcesCount, float64(n.False), "false")
 	w.put(sourcesMaxFalse, float64(n.MaxFalse))
 }
 
@@ -256,6 +258,7 @@ func (w *writer) properties(s *control.Snapshot) {
 	if t.Counter.Hertz > 0 {
 		w.put(propertyGranularity, 1/t.Counter.Hertz)
 	}
+	w.known(propertyRate, s.RateBound)
 	if t.Kind == control.KindExternal {
 		w.known(propertyAccuracy, t.BoundS)
 	}
@@ -294,7 +297,13 @@ func narrowest(list []control.Source) float64 {
 	return best
 }
 
-func (w *writer) group(g *control.Group) {
+func (w *writer) group(s *control.Snapshot) {
+	name := s.GroupName
+	if name == "" {
+		name = "none"
+	}
+	w.put(groupInfo, 1, name)
+	g := s.Status.Group
 	if g == nil {
 		return
 	}
@@ -329,10 +338,10 @@ func (w *writer) ntp(s *control.Server) {
 	w.put(ntpInterleaved, float64(s.InterleavedAnswers))
 	w.put(ntpAuthenticated, float64(s.AuthenticatedAnswers))
 	w.put(ntpNTS, float64(s.NTSAnswers))
-	w.counts(ntpDrops, s.Rejected)
+	w.counts(ntpDrops, s.Rejected, w.page.codes.request)
 	if n := s.NTS; n != nil {
 		w.put(ntsExchanges, float64(n.Exchanges))
-		w.counts(ntsDrops, n.Rejected)
+		w.counts(ntsDrops, n.Rejected, w.page.codes.exchange)
 	}
 }
 
@@ -342,6 +351,21 @@ func (w *writer) daemon(s *control.Snapshot) {
 	w.put(daemonReloads, float64(s.Status.Config.Reloads))
 	w.put(daemonTroubles, float64(len(s.Status.Trouble)))
 	w.truth(daemonStamps, s.KernelStamps)
+}
+
+func (w *writer) influx(s *control.Influx) {
+	if s == nil {
+		return
+	}
+	w.put(influxWritten, float64(s.Written))
+	w.counts(influxDropped, s.Dropped, w.page.codes.export)
+	w.put(influxRetries, float64(s.Retries))
+	w.put(influxWaiting, float64(s.BufferedPoints), "memory")
+	w.put(influxWaiting, float64(s.SpooledPoints), "spool")
+	w.put(influxWaitingBytes, float64(s.BufferedBytes), "memory")
+	w.put(influxWaitingBytes, float64(s.SpooledBytes), "spool")
+	w.known(influxWriteAge, s.LastWriteAgeS)
+	w.known(influxErrorAge, s.LastErrorAgeS)
 }
 
 // of returns a source's family; a peer's is the next.
@@ -378,7 +402,11 @@ func (w *writer) source(s *control.Source, names unique) {
 		w.put(of(partyStamp), 1, name, s.TransmitStamp, s.ReceiveStamp)
 	}
 	w.code(of(partyReason), s.Reason, name)
-	w.counts(of(partyRejections), s.Rejections, name)
+	usual := w.page.codes.source
+	if s.NTS != nil {
+		usual = slices.Concat(usual, w.page.codes.nts)
+	}
+	w.counts(of(partyRejections), s.Rejections, usual, name)
 	w.code(of(partyLastRejection), s.LastRejection, name)
 	w.put(of(partySent), float64(s.Sent), name)
 	w.put(of(partyReceived), float64(s.Received), name)
@@ -396,6 +424,9 @@ func (w *writer) peer(p *control.Peer, names unique) {
 	w.known(of(partyMinDelay)+next, p.DelayS, name)
 	w.known(of(partyJitter)+next, p.JitterS, name)
 	w.put(of(partyReach)+next, float64(bits.OnesCount8(p.Reach)), name)
+	if p.Received > 0 {
+		w.put(of(partyInterleaved)+next, 0, name) // peers stamp with the counter itself, and tell
+	}
 	w.truth(of(partyAuthenticated)+next, p.Key != "", name)
 	w.truth(of(partyUsed)+next, p.Used, name)
 	w.put(of(partyPoll)+next, p.PollS, name)
@@ -403,7 +434,7 @@ func (w *writer) peer(p *control.Peer, names unique) {
 		w.put(of(partyStamp)+next, 1, name, p.TransmitStamp, p.ReceiveStamp)
 	}
 	w.code(of(partyReason)+next, p.Reason, name)
-	w.counts(of(partyRejections)+next, p.Rejections, name)
+	w.counts(of(partyRejections)+next, p.Rejections, w.page.codes.peer, name)
 	w.code(of(partyLastRejection)+next, p.LastRejection, name)
 	w.put(of(partySent)+next, float64(p.Sent), name)
 	w.put(of(partyReceived)+next, float64(p.Received), name)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -63,7 +64,9 @@ func full(n int) *control.Snapshot {
 	t.Sources = control.SourceCount{Configured: n, Answering: n, Used: n - 1, False: 1, MaxFalse: 1}
 	t.Server = &control.Server{Requests: 9, Answers: 7, InterleavedAnswers: 2, AuthenticatedAnswers: 1, Rejected: map[string]uint64{"request_rate": 2},
 		NTSAnswers: 3, NTS: &control.NTSServer{Exchanges: 2, Rejected: map[string]uint64{"key_exchange_rate": 1}}}
-	s.CorrectionS, s.KernelStamps = pointer(1.5), true
+	t.Influx = &control.Influx{Written: 70, Retries: 2, Dropped: map[string]uint64{"export_buffer": 3}, BufferedPoints: 5, SpooledBytes: 6, LastWriteAgeS: pointer(8.0),
+		LastErrorAgeS: pointer(9.0)}
+	s.CorrectionS, s.KernelStamps, s.RateBound, s.GroupName = pointer(1.5), true, pointer(6e-5), "0a1b2c3d"
 	s.Promised = &agreement.Guarantee{Contraction: 0.5, Convergence: 1e-4, Precision: 2e-4, EnvelopeRate: 1e-5, Accuracy: 1e-3}
 	t.Group = &control.Group{Status: agreement.Sync, Members: n + 1, Faults: 1, Margin: -1, Rounds: 5, Skipped: 1, SpreadS: pointer(1e-4),
 		PrecisionBoundS: pointer(2e-4), ToUTCS: pointer(1e-3), EpsilonS: pointer(5e-5), AdjustmentS: 1e-6, Reason: reason.TooFewPeers}
@@ -112,7 +115,11 @@ func TestAllThatIsKnownIsShown(t *testing.T) {
 		`clockd_source_used{source="source3.example"} 0`, `clockd_source_stamp_info{source="source0.example",transmit="kernel",receive="hardware"} 1`,
 		`clockd_peer_last_rejection{peer="peer1",reason="peer_outlier"} 1`, `clockd_group_used_members 4`, `clockd_group_margin -1`,
 		`clockd_ntp_drops_total{reason="request_rate"} 2`, `clockd_property_granularity_seconds 1e-09`, `clockd_property_convergence_bound_seconds 0.0001`,
-		`clockd_sources{state="false"} 1`, `clockd_clock_next_poll_seconds 3`,
+		`clockd_influx_points_total 70`, `clockd_influx_dropped_points_total{reason="export_buffer"} 3`, `clockd_influx_waiting_points{place="memory"} 5`,
+		`clockd_influx_waiting_bytes{place="spool"} 6`, `clockd_influx_last_write_age_seconds 8`,
+		`clockd_sources{state="false"} 1`, `clockd_clock_next_poll_seconds 3`, `clockd_group_info{group="0a1b2c3d"} 1`,
+		`clockd_source_rejections_total{source="source0.example",reason="kiss_rate"} 0`, `clockd_clock_reports_total{reason="no_majority"} 0`,
+		`clockd_peer_interleaved{peer="peer0"} 0`, `clockd_ntp_drops_total{reason="request_denied"} 0`,
 	} {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("there is no line %s", line)
@@ -127,9 +134,9 @@ func TestWhatIsNotKnownHasNoSeries(t *testing.T) {
 	_, text := scrape(t, unknowing(), nil)
 	for _, absent := range []string{
 		"clockd_clock_bound_seconds ", "clockd_clock_rate", "clockd_clock_correction", "clockd_clock_slew_remaining", "clockd_clock_last_sample", "clockd_clock_holdover_age",
-		"clockd_clock_stratum", "clockd_property_precision", "clockd_property_accuracy", "clockd_property_reading_error", "clockd_property_convergence", "clockd_group_", "clockd_ntp_", "clockd_peer_",
+		"clockd_clock_stratum", "clockd_property_precision", "clockd_property_accuracy", "clockd_property_reading_error", "clockd_property_convergence", "clockd_group_s", "clockd_group_m", "clockd_ntp_", "clockd_peer_", "clockd_influx_",
 		"clockd_source_offset", "clockd_source_half_width", "clockd_source_delay", "clockd_source_jitter", "clockd_source_stratum", "clockd_source_stamp", "clockd_source_interleaved",
-		"clockd_source_last_rejection", "clockd_source_rejections", "clockd_source_rate", "clockd_source_server_error", "NaN", "+Inf",
+		"clockd_source_last_rejection", "clockd_property_rate", "clockd_source_rate", "clockd_source_server_error", "NaN", "+Inf",
 	} {
 		if strings.Contains(text, "\n"+absent) {
 			t.Errorf("%s is shown by a daemon that knows nothing", absent)
@@ -140,6 +147,9 @@ func TestWhatIsNotKnownHasNoSeries(t *testing.T) {
 		if !strings.Contains(text, present) {
 			t.Errorf("there is no %s", present)
 		}
+	}
+	if !strings.Contains(text, `clockd_source_rejections_total{source="a",reason="packet_late"} 0`) || !strings.Contains(text, `clockd_group_info{group="none"} 1`) {
+		t.Error("what is known to be 0 or none is missing")
 	}
 	// An INTERNAL clock proves nothing against true time, and a group whose model does not hold promises nothing.
 	s := full(1)
@@ -176,10 +186,11 @@ func TestAPedanticRegistryAgrees(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		quick, err := c.Gather()
+		quick, done, err := c.Gather()
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer done()
 		if a, b := lines(t, checked), lines(t, quick); !slices.Equal(a, b) {
 			t.Errorf("%s: the registry has %d lines, the quick way %d:\n%v\n%v", name, len(a), len(b), a, b)
 		}
@@ -203,13 +214,87 @@ func lines(t *testing.T, list []*dto.MetricFamily) []string {
 	return out
 }
 
+// A page is used again: nothing of the scrape before may be on it, and it must not grow with all the sources that ever were.
+func TestNothingOfTheScrapeBeforeIsLeft(t *testing.T) {
+	s := full(3)
+	c := NewCollector(func(context.Context) (*control.Snapshot, error) { return s, nil }, "1.2")
+	text := func() []string {
+		list, done, err := c.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer done()
+		return lines(t, list)
+	}
+	first := text()
+	for i := range 40 {
+		s = full(3)
+		for j := range s.Sources.Sources {
+			s.Sources.Sources[j].Name = fmt.Sprintf("gone%d-%d", i, j)
+		}
+		text()
+	}
+	if p := c.idle[0]; len(c.idle) != 1 || len(p.known) > 2*p.written {
+		t.Errorf("%d pages; %d series are kept for a scrape of %d", len(c.idle), len(p.known), p.written)
+	}
+	s = unknowing()
+	fresh := NewCollector(func(context.Context) (*control.Snapshot, error) { return s, nil }, "1.2")
+	want, done, err := fresh.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if got := text(); !slices.Equal(got, lines(t, want)) {
+		t.Error("a daemon that has begun anew shows what it showed before")
+	}
+	if s = full(3); !slices.Equal(text(), first) {
+		t.Error("the same snapshot gives other series")
+	}
+}
+
+// Scrapes at a time do not share a page, and a failed one does not lose its.
+func TestScrapesAtATime(t *testing.T) {
+	s := full(20)
+	fail := false
+	read := func(context.Context) (*control.Snapshot, error) {
+		if fail {
+			return nil, errors.New("busy")
+		}
+		return s, nil
+	}
+	h := Handler(read, "1.2", nil)
+	get := func() string {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		a, _, _ := strings.Cut(w.Body.String(), "# HELP go_")
+		return a
+	}
+	want := get()
+	fail = true
+	if got := get(); strings.Contains(got, "clockd_clock_status{") {
+		t.Error(got)
+	}
+	fail = false
+	var all sync.WaitGroup
+	for range maxScrapes {
+		all.Go(func() {
+			for range 10 {
+				if got := get(); got != want {
+					t.Error("two scrapes of one snapshot differ")
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 func TestSeriesAreBoundedByTheConfiguration(t *testing.T) {
 	count := func(n int) int {
 		_, text := scrape(t, full(n), nil)
 		return strings.Count(text, "\nclockd_")
 	}
 	a, b, c := count(2), count(3), count(4)
-	if c-b != b-a || b-a > 2*int(partyCount)+8 {
+	if c-b != b-a || b-a > 2*int(partyCount)+len(newCodes().source)+len(newCodes().peer) {
 		t.Errorf("%d, %d and %d series for 2, 3 and 4 sources and peers", a, b, c)
 	}
 }

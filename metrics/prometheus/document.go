@@ -36,8 +36,12 @@ What ` + "`/metrics`" + ` of a daemon shows to Prometheus, once its configuratio
 - **What is not known has no series.** There is no 0 that means "unknown", and nothing of before: a scrape is one snapshot, or it fails.
 - Times are in seconds, rates are ratios (1e-6 is 1 ppm). ` + "`source`" + ` and ` + "`peer`" + ` are names of the configuration, ` + "`reason`" + ` a code of the
   [one list](../reason/reason.go): the number of series is bounded by the configuration.
-- Rate (ρ_v), steadiness (σ) and tightness (τ) are missing: one host cannot know them. clockbench measures them.
-- Rules and alerts are in [deploy/prometheus](../deploy/prometheus), what to do about each in [runbooks.md](runbooks.md).
+- Counters by reason code are there as 0 before the first occurrence, for the codes that are usual at that place, so that the first is seen.
+- Of the rate (ρ_v) a host knows a bound, not the value. Steadiness (σ) and tightness (τ) are missing: they are of messages delivered to
+  several hosts, and no daemon sees those. clockbench measures all three.
+- Every single exchange, with nanosecond times, goes to InfluxDB if asked so: [influxdb.md](influxdb.md).
+- Rules and alerts are in [deploy/prometheus](../deploy/prometheus), what to do about each in [runbooks.md](runbooks.md), dashboards in
+  [dashboards.md](dashboards.md).
 - Beside these there are the usual ` + "`go_*` and `process_*`" + `.
 `
 

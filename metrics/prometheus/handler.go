@@ -2,6 +2,7 @@ package promexport
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -28,14 +29,14 @@ func newGatherer(read Read, version string) (*gatherer, error) {
 	return g, nil
 }
 
-// Gather implements prometheus.Gatherer. The names of the clock's families come before the others' in the alphabet.
-func (g *gatherer) Gather() ([]*dto.MetricFamily, error) {
-	clock, err := g.clock.Gather()
+// Gather implements prometheus.TransactionalGatherer. The names of the clock's families come before the others' in the alphabet.
+func (g *gatherer) Gather() ([]*dto.MetricFamily, func(), error) {
+	clock, done, err := g.clock.Gather()
 	if err != nil {
-		return nil, err
+		return nil, done, err
 	}
 	process, err := g.process.Gather()
-	return append(clock, process...), err
+	return slices.Concat(clock, process), done, err
 }
 
 // Handler serves the metrics in the text format, or in OpenMetrics to who asks for it. A scrape whose snapshot cannot be had fails
@@ -47,7 +48,7 @@ func Handler(read Read, version string, log promhttp.Logger) http.Handler {
 			http.Error(w, "the metrics cannot be made: "+err.Error(), http.StatusInternalServerError)
 		})
 	}
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
+	return promhttp.HandlerForTransactional(r, promhttp.HandlerOpts{
 		ErrorLog: log, ErrorHandling: promhttp.HTTPErrorOnError, MaxRequestsInFlight: maxScrapes, EnableOpenMetrics: true,
 	})
 }

@@ -40,6 +40,7 @@ const (
 	sourcesCount
 	sourcesMaxFalse
 	propertyGranularity
+	propertyRate
 	propertyPrecision
 	propertyPrecisionBound
 	propertyConvergenceBound
@@ -48,6 +49,7 @@ const (
 	propertyEnvelopeBound
 	propertyReadingError
 	propertyUTC
+	groupInfo
 	groupStatus
 	groupReason
 	groupMembers
@@ -70,6 +72,13 @@ const (
 	daemonReloads
 	daemonTroubles
 	daemonStamps
+	influxWritten
+	influxDropped
+	influxRetries
+	influxWaiting
+	influxWaitingBytes
+	influxWriteAge
+	influxErrorAge
 	partyFamilies
 )
 
@@ -108,6 +117,7 @@ const (
 
 func clockFamilies() []metric {
 	const clock, property, group, ntp, daemon = "The clock", "The properties", "The group", "The NTP server", "The daemon"
+	const influx = "What is sent to InfluxDB"
 	return []metric{
 		{"clockd_clock_status", "Whether the virtual clock can be trusted: 1 for the status that it has, 0 for the others. In synchronised and holdover its interval holds.", gauge, []string{"status"}, clock},
 		{"clockd_clock_kind", "What the clock's interval contains: true time (EXTERNAL) or only what the group's clocks have in common (INTERNAL): 1 for the one, 0 for the other.", gauge, []string{"kind"}, clock},
@@ -125,11 +135,12 @@ func clockFamilies() []metric {
 		{"clockd_clock_holdover_age_seconds", "In holdover, how old the last good sample is. Missing in every other status.", gauge, nil, clock},
 		{"clockd_clock_next_poll_seconds", "How long until the next source is asked; 0 if one is due. Missing without sources.", gauge, nil, clock},
 		{"clockd_clock_stratum", "The stratum that is told to NTP clients. Missing while the clock is not sound.", gauge, nil, clock},
-		{"clockd_clock_reports_total", "What the daemon's core reported of packets, sources, peers and the clock, by reason code.", counter, []string{"reason"}, clock},
+		{"clockd_clock_reports_total", "What the daemon's core reported of packets, sources, peers and the clock, by reason code; the usual codes are there from the start, as 0.", counter, []string{"reason"}, clock},
 		{"clockd_sources", "How many sources there are, by state: configured, answering (one of the last eight requests), used (in the estimate), false (proved to contradict the others).", gauge, []string{"state"}, clock},
 		{"clockd_sources_max_false", "How many sources may be false at a time without harm (f).", gauge, nil, clock},
 		{"clockd_property_granularity_seconds", "Physical granularity g: the tick of the counter at its nominal frequency.", gauge, nil, property},
-		{"clockd_property_precision_seconds", "Precision as this host knows it now: its clock's largest distance to a clock of its group that can be correct. Two correct clocks differ by at most the sum of theirs. Missing without a group, or while unknown.", gauge, nil, property},
+		{"clockd_property_rate_bound_ratio", "Rate (rho_v), at most: how much too fast or too slow the clock can run at this instant, by counter.drift_bound and by how it is slewed. Missing while nothing is guaranteed.", gauge, nil, property},
+		{"clockd_property_precision_seconds", "Precision as this host knows it now: how far its clock can be from the time that all correct clocks of its group share. Two correct clocks differ by at most the sum of theirs. Missing without a group, or while unknown.", gauge, nil, property},
 		{"clockd_property_precision_bound_seconds", "Precision as the group's configuration promises it (pi_v): no two correct clocks ever differ by more.", gauge, nil, property},
 		{"clockd_property_convergence_bound_seconds", "Convergence as the group's configuration promises it (delta_v): the spread right after a round.", gauge, nil, property},
 		{"clockd_property_accuracy_seconds", "Accuracy as this host can prove it now: no larger error against true time is possible. Missing if the clock is INTERNAL or not sound.", gauge, nil, property},
@@ -137,6 +148,7 @@ func clockFamilies() []metric {
 		{"clockd_property_envelope_rate_bound_ratio", "Envelope rate as the group's configuration promises it (rho_alpha): how fast the group as a whole may drift.", gauge, nil, property},
 		{"clockd_property_reading_error_seconds", "Clock reading error (epsilon): the half-width with which the members were read in the last round, or, without a group, the narrowest source's. Missing before the first reading.", gauge, nil, property},
 		{"clockd_property_distance_to_utc_seconds", "The largest distance from this clock that UTC can have by what the masters of all members say. Missing while unknown.", gauge, nil, property},
+		{"clockd_group_info", "Which group of peers this host is in, as a label that hosts with the same members have alike (none: it has no peers); always 1.", gauge, []string{"group"}, group},
 		{"clockd_group_status", "This host's standing in its group: 1 for the status that it has, 0 for the others.", gauge, []string{"status"}, group},
 		{"clockd_group_reason", "What is wrong with the last round or with the standing, by reason code; always 1. Missing while nothing is wrong.", gauge, []string{"reason"}, group},
 		{"clockd_group_members", "How many members the group has by the configuration, this host included.", gauge, nil, group},
@@ -151,14 +163,21 @@ func clockFamilies() []metric {
 		{"clockd_ntp_interleaved_answers_total", "NTP answers in interleaved mode.", counter, nil, ntp},
 		{"clockd_ntp_authenticated_answers_total", "NTP answers under a key.", counter, nil, ntp},
 		{"clockd_ntp_nts_answers_total", "NTP answers under NTS (RFC 8915).", counter, nil, ntp},
-		{"clockd_ntp_drops_total", "NTP requests that were not answered as asked, by reason code.", counter, []string{"reason"}, ntp},
+		{"clockd_ntp_drops_total", "NTP requests that were not answered as asked, by reason code; all codes are there from the start, as 0.", counter, []string{"reason"}, ntp},
 		{"clockd_nts_key_exchanges_total", "Key exchanges in which a client got keys for NTS. Missing without [nts_server].", counter, nil, ntp},
-		{"clockd_nts_key_exchange_drops_total", "Key exchanges in which a client got no keys, by reason code.", counter, []string{"reason"}, ntp},
+		{"clockd_nts_key_exchange_drops_total", "Key exchanges in which a client got no keys, by reason code; the usual codes are there from the start, as 0.", counter, []string{"reason"}, ntp},
 		{"clockd_build_info", "The version of clockd and of Go that it was built with, as labels; always 1.", gauge, []string{"version", "goversion"}, daemon},
 		{"clockd_uptime_seconds", "How long the daemon has run.", gauge, nil, daemon},
 		{"clockd_config_reloads_total", "How often the configuration was reloaded.", counter, nil, daemon},
 		{"clockd_troubles", "How many things are wrong with the daemon itself; clockd status names them.", gauge, nil, daemon},
 		{"clockd_kernel_stamps_wanted", "1 if the configuration lets the kernel stamp packets, else 0.", gauge, nil, daemon},
+		{"clockd_influx_points_total", "Points that InfluxDB took. Missing, as all of clockd_influx, where nothing is sent there.", counter, nil, influx},
+		{"clockd_influx_dropped_points_total", "Points that were given up, by reason code; all codes are there from the start, as 0.", counter, []string{"reason"}, influx},
+		{"clockd_influx_retries_total", "Batches that had to be tried again.", counter, nil, influx},
+		{"clockd_influx_waiting_points", "Points that wait to be written, by place: memory or spool (on disk).", gauge, []string{"place"}, influx},
+		{"clockd_influx_waiting_bytes", "What the waiting points take, by place.", gauge, []string{"place"}, influx},
+		{"clockd_influx_last_write_age_seconds", "How long ago InfluxDB last took points. Missing before the first.", gauge, nil, influx},
+		{"clockd_influx_last_error_age_seconds", "How long ago InfluxDB last did not take points. Missing if it always did.", gauge, nil, influx},
 	}
 }
 
@@ -181,7 +200,7 @@ func partyMetrics() [partyCount]partyMetric {
 		partyJitter:          {name: "jitter_seconds", help: "How much the delay varies from sample to sample (one standard deviation)."},
 		partyRate:            {name: "rate_ratio", help: "The rate of the P's clock against the uncorrected counter, minus 1. Missing while unknown.", sourceOnly: true},
 		partyReach:           {name: "reach", help: "How many of the last eight requests were answered."},
-		partyInterleaved:     {name: "interleaved", help: "1 if the exchanges are in interleaved mode, else 0.", sourceOnly: true},
+		partyInterleaved:     {name: "interleaved", help: "1 if the exchanges with the P are in interleaved mode, else 0; those with peers never are."},
 		partyAuthenticated:   {name: "authenticated", help: "1 if a key or NTS proves the answers, else 0."},
 		partyUsed:            {name: "used", help: "1 if the P takes part in the estimate of the clock, else 0."},
 		partySelected:        {name: "selected", help: "1 for the P with the greatest weight, else 0.", sourceOnly: true},
@@ -194,7 +213,7 @@ func partyMetrics() [partyCount]partyMetric {
 		partyNextPoll:        {name: "next_poll_seconds", help: "How long until the P is asked next; 0 if it is due.", sourceOnly: true},
 		partyStamp:           {name: "stamp_info", help: "Where the stamps of departing and arriving packets are taken (none, user, kernel, hardware), as labels; always 1.", label: "transmit,receive"},
 		partyReason:          {name: "reason", help: "Why the P is not used, by reason code; always 1. Missing while nothing is wrong.", label: "reason"},
-		partyRejections:      {name: "rejections_total", help: "Packets and samples of the P that were not used, by reason code; a code that never occurred has no series.", kind: counter, label: "reason"},
+		partyRejections:      {name: "rejections_total", help: "Packets and samples of the P that were not used, by reason code; the usual codes are there from the start, as 0.", kind: counter, label: "reason"},
 		partyLastRejection:   {name: "last_rejection", help: "The reason code of the last rejection; always 1. Missing before the first.", label: "reason"},
 		partySent:            {name: "requests_total", help: "Requests that were sent to the P.", kind: counter},
 		partyReceived:        {name: "answers_total", help: "Packets that came from the P's address.", kind: counter},

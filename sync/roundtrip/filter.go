@@ -117,6 +117,19 @@ func (f *Filter) constraints(s *Sample) (upper float64, upperAt hw.Ticks, lower 
 	return upper, upperAt, lower, lowerAt
 }
 
+// Alone returns what one sample says for itself, whatever the others say: true time − raw time is in [low, high] at the reading
+// at which it arrived (theory 2.1), and offset is NTP's point estimate of it. Not ok: it is half a sample, or its stamps cannot be.
+func (f *Filter) Alone(s *Sample) (low, offset, high float64, ok bool) {
+	if s.HalfOnly || s.Depart.Kind == hw.StampNone || s.Arrive.Kind == hw.StampNone || s.Arrive.NotAfter().Before(s.Depart.NotBefore()) {
+		return 0, 0, 0, false
+	}
+	upper, upperAt, lower, lowerAt := f.constraints(s)
+	_, high = f.rates.Spread(f.raw, 0, upper, upperAt, s.Arrive.At)
+	low, _ = f.rates.Spread(f.raw, lower, 0, lowerAt, s.Arrive.At)
+	offset = (f.raw.Offset(s.Receive, s.Depart.At) + f.raw.Offset(s.Transmit, s.Arrive.At)) / 2
+	return low, offset, high, true
+}
+
 // Update takes a sample. With point false it only narrows the interval (a better sample of the same exchange will follow).
 // The reasons are SampleStamp, SampleNegativeDelay (the sample contradicts itself: it is not used) and SampleEmptyInterval (it
 // contradicts earlier ones: the filter starts anew with this sample).

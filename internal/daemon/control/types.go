@@ -118,6 +118,8 @@ type Status struct {
 	Server   *Server   `json:"server"`
 	Config   Config    `json:"config"`
 	EventLog *EventLog `json:"event_log"`
+	// Influx is null when nothing is sent to InfluxDB.
+	Influx *Influx `json:"influx"`
 	// Trouble are things that are wrong with the daemon itself, for people.
 	Trouble []string `json:"trouble"`
 	// Reports counts what the node reported, by reason.
@@ -256,10 +258,20 @@ type Snapshot struct {
 	Sources *Sources
 	// CorrectionS is the virtual clock minus the raw counter's timeline, nil before the clock was first set.
 	CorrectionS *float64
+	// LowS and HighS are the edges of the clock's interval minus the clock, nil unless its status is sound.
+	LowS, HighS *float64
+	// EstimateS is the estimate of true time minus the clock, by what the sources say, and EstimateStdS its standard deviation; nil
+	// without an estimate.
+	EstimateS, EstimateStdS *float64
 	// KernelStamps: the configuration lets the kernel stamp packets.
 	KernelStamps bool
 	// Promised is what a group's configuration promises beforehand, nil without peers.
 	Promised *agreement.Guarantee
+	// RateBound is the most by which a second of the clock can differ from a true one at this instant (rho_v), as a ratio; nil unless
+	// the clock is sound and its interval that of true time.
+	RateBound *float64
+	// GroupName is the same for all hosts whose configurations name the same members; "" without peers.
+	GroupName string
 }
 
 // CommandSnapshot is Snapshot's name inside the daemon.

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/internal/daemon/explain"
 	promexport "github.com/clockd/clockd/metrics/prometheus"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
@@ -28,14 +30,23 @@ const (
 type pages struct {
 	ask     control.Handler
 	metrics http.Handler
+	live    *live
+	// document is the status page; it is made when it is asked for first.
+	document func() (*document, error)
+	log      *slog.Logger
 
 	mu   sync.Mutex
 	last *control.Snapshot
 	at   time.Time
 }
 
-func newPages(ask control.Handler, version string, log *slog.Logger) *pages {
-	p := &pages{ask: ask}
+func newPages(ask control.Handler, m Memory, version string, log *slog.Logger) *pages {
+	p := &pages{ask: ask, log: log, document: sync.OnceValues(func() (*document, error) { return makeDocument(version) })}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this host"
+	}
+	p.live = newLive(m, p.look, host, log)
 	p.metrics = promexport.Handler(p.snapshot, version, slog.NewLogLogger(log.Handler(), slog.LevelWarn))
 	return p
 }
@@ -47,10 +58,28 @@ func (p *pages) snapshot(ctx context.Context) (*control.Snapshot, error) {
 	if p.last != nil && time.Since(p.at) < shareFor {
 		return p.last, nil
 	}
+	p.last = nil
+	s, err := ask(ctx, p.ask)
+	if err != nil {
+		return nil, err
+	}
+	p.last, p.at = s, time.Now()
+	return s, nil
+}
+
+// look is a snapshot for the status page, which looks once a second whether anybody asks or not. Nobody else is handed that one: who
+// asks seldom gets what is true when he asks.
+func (p *pages) look(ctx context.Context) (*control.Snapshot, error) {
+	p.mu.Lock()
+	handler := p.ask
+	p.mu.Unlock()
+	return ask(ctx, handler)
+}
+
+func ask(ctx context.Context, handler control.Handler) (*control.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	p.last = nil
-	result, err := p.ask(ctx, control.CommandSnapshot)
+	result, err := handler(ctx, control.CommandSnapshot)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +87,6 @@ func (p *pages) snapshot(ctx context.Context) (*control.Snapshot, error) {
 	if !ok {
 		return nil, errors.New("web: the daemon answered something else")
 	}
-	p.last, p.at = s, time.Now()
 	return s, nil
 }
 
@@ -67,15 +95,43 @@ func (p *pages) handler() http.Handler {
 	m.Handle("/metrics", p.metrics)
 	m.HandleFunc("/healthz", p.health)
 	m.HandleFunc("/readyz", p.ready)
+	m.HandleFunc("/stream", p.live.serve)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/" {
-			http.Error(w, "there is no such page: there are /metrics, /healthz and /readyz", http.StatusNotFound)
+			http.Error(w, "there is no such page: there are "+places, http.StatusNotFound)
 			return
 		}
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = fmt.Fprintln(w, "clockd: /metrics, /healthz, /readyz")
+		p.front(w, r)
 	})
 	return m
+}
+
+const places = "/, /metrics, /healthz and /readyz"
+
+// front is the status page for browsers, and its first lines for others, such as curl.
+func (p *pages) front(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Vary", "Accept")
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		d, err := p.document()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		d.serve(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	s, err := p.snapshot(r.Context())
+	if err != nil {
+		_, _ = fmt.Fprintf(w, "the daemon does not answer: %v\n", err)
+		return
+	}
+	v := explain.Clock(s.Status, s.Sources.Sources)
+	_, _ = fmt.Fprintf(w, "%s %s: %s\n", v.Level.Sign(), v.Title, v.Bound)
+	for _, why := range v.Why {
+		_, _ = fmt.Fprintf(w, "  %s\n", why)
+	}
+	_, _ = fmt.Fprintf(w, "clockd %s serves %s; / is a page for browsers\n", s.Status.Version, places)
 }
 
 // health is whether the daemon lives, whatever its clock is worth: the loop answers.

@@ -75,7 +75,7 @@ func private(path string) error {
 	return nil
 }
 
-// guard lets through only what may be asked: by these methods, by this name, with this token.
+// guard lets through only what may be asked: by these methods, by this name, from this origin, with this token.
 func (s *secrets) guard(next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(s.token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -94,18 +94,44 @@ func (s *secrets) guard(next http.Handler) http.Handler {
 		case s.token == "" && !rightName(r):
 			http.Error(w, "on a loopback address this is served as localhost or by address only: another name is how foreign web pages get in", http.StatusMisdirectedRequest)
 			return
+		case foreign(r):
+			http.Error(w, "another site's page asks for this: it may link to it, nothing else", http.StatusForbidden)
+			return
 		}
 		if s.token != "" && r.URL.Path != "/healthz" {
-			scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-			got := sha256.Sum256([]byte(token)) // of one length, so that the comparison's time tells nothing
-			if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-				header.Set("WWW-Authenticate", `Bearer realm="clockd"`)
-				http.Error(w, "the token is missing or wrong: send Authorization: Bearer and what http.token_file holds", http.StatusUnauthorized)
+			got := sha256.Sum256([]byte(shown(r))) // of one length, so that the comparison's time tells nothing
+			if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+				header.Add("WWW-Authenticate", `Bearer realm="clockd"`)
+				header.Add("WWW-Authenticate", `Basic realm="clockd: any name, and the token as password", charset="UTF-8"`)
+				http.Error(w, "the token is missing or wrong: send Authorization: Bearer and what http.token_file holds, or it as the password of any user", http.StatusUnauthorized)
 				return
 			}
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// shown is the token that a request shows, "" if none. Programs send it as it is (RFC 6750); browsers ask their user for a name, which
+// is nobody's business, and a password (RFC 7617), and send both again with everything that the page asks for.
+func shown(r *http.Request) string {
+	if _, password, ok := r.BasicAuth(); ok {
+		return password
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
+// foreign: a browser says that another site's page asks (Fetch Metadata), with the user's password if it has one, and not because the user
+// followed a link. It could not read the answer, but take the places of those who watch.
+func foreign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return false
+	}
+	return r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
 }
 
 // rightName refuses foreign names on loopback: a page in this host's browser could otherwise have its own name resolve to 127.0.0.1

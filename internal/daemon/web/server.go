@@ -47,12 +47,14 @@ type Server struct {
 	stop    context.CancelFunc
 	ctx     context.Context
 	running sync.WaitGroup
+	watch   sync.Once
 }
 
 // New makes a server that listens nowhere yet. ask is the daemon's: it answers the commands of package control.
-func New(c *config.HTTP, ask control.Handler, version string, log *slog.Logger) *Server {
+// What m remembers is shown on the status page.
+func New(c *config.HTTP, ask control.Handler, m Memory, version string, log *slog.Logger) *Server {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Server{config: c, log: log, wanted: c.Listen, ctx: ctx, stop: stop, pages: newPages(ask, version, log)}
+	return &Server{config: c, log: log, wanted: c.Listen, ctx: ctx, stop: stop, pages: newPages(ask, m, version, log)}
 }
 
 // Listen tries every address that is not served yet; it may be called again and again. Trouble says what is missing.
@@ -102,6 +104,8 @@ func (s *Server) serve(a config.Listen, l net.Listener, secured *secrets) {
 	s.mu.Lock()
 	s.serving, s.sockets, s.at = append(s.serving, h), append(s.sockets, l), append(s.at, address)
 	s.mu.Unlock()
+	// Somebody may look: from now on there is a history to show.
+	s.watch.Do(func() { s.running.Go(func() { s.pages.live.watch(s.ctx) }) })
 	s.log.Info("HTTP", "address", address.String(), "tls", secured.tls != nil, "token", secured.token != "")
 	s.running.Go(func() {
 		err := h.Serve(tlsListener(l, secured.tls))

@@ -27,6 +27,7 @@ import (
 
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon/control"
+	"github.com/clockd/clockd/internal/daemon/journal"
 	"github.com/clockd/clockd/internal/testkit"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
@@ -50,10 +51,16 @@ func loopback() *config.HTTP {
 	return &config.HTTP{Listen: []config.Listen{config.Listen(netip.MustParseAddrPort("127.0.0.1:0"))}}
 }
 
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+func memory() Memory {
+	return Memory{Started: time.Now(), Journal: journal.New(time.Now), History: NewHistory()}
+}
+
 // open serves, and returns the address.
 func open(t *testing.T, c *config.HTTP, ask control.Handler) (*Server, string) {
 	t.Helper()
-	s := New(c, ask, "test", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s := New(c, ask, memory(), "test", quiet())
 	t.Cleanup(s.Close)
 	s.Listen()
 	if s.Trouble() != "" {
@@ -170,7 +177,7 @@ func TestTheLoopIsAskedSeldom(t *testing.T) {
 	p := newPages(func(context.Context, string) (any, error) {
 		asked.Add(1)
 		return synchronised(), nil
-	}, "", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}, memory(), "", quiet())
 	p.at = time.Now().Add(time.Hour)
 	p.last = synchronised()
 	for range 100 {
@@ -267,7 +274,7 @@ func TestFilesThatCannotBeUsedAreSaid(t *testing.T) {
 		if err := c.spoil(h); err != nil {
 			t.Fatal(err)
 		}
-		s := New(h, says(synchronised()), "", slog.New(slog.NewTextHandler(io.Discard, nil)))
+		s := New(h, says(synchronised()), memory(), "", quiet())
 		s.Listen()
 		if !strings.Contains(s.Trouble(), c.says) || len(s.Addresses()) != 0 {
 			t.Errorf("%s: trouble %q, served at %v", name, s.Trouble(), s.Addresses())
@@ -290,7 +297,7 @@ func TestATakenPortIsTriedAgain(t *testing.T) {
 	}
 	c := loopback()
 	c.Listen = append(c.Listen, config.Listen(netip.MustParseAddrPort(l.Addr().String())))
-	s := New(c, says(synchronised()), "", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s := New(c, says(synchronised()), memory(), "", quiet())
 	defer s.Close()
 	s.Listen()
 	if !strings.Contains(s.Trouble(), "in use") || len(s.Addresses()) != 1 {
@@ -302,7 +309,7 @@ func TestATakenPortIsTriedAgain(t *testing.T) {
 	}
 	// Another one takes the place at once.
 	s.Release()
-	next := New(c, says(synchronised()), "", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	next := New(c, says(synchronised()), memory(), "", quiet())
 	defer next.Close()
 	if next.Listen(); next.Trouble() != "" {
 		t.Error(next.Trouble())
@@ -362,8 +369,14 @@ func TestSlowAndGreedyClientsAreCutOff(t *testing.T) {
 func TestCloseDoesNotWaitForTheLoop(t *testing.T) {
 	testkit.NoLeaks(t)
 	entered := make(chan struct{})
+	var asked atomic.Int64
 	s, at := open(t, loopback(), func(ctx context.Context, _ string) (any, error) {
-		close(entered)
+		switch asked.Add(1) { // the page looks at the clock by itself, too
+		case 1:
+			return nil, errors.New("the daemon is busy or ending")
+		case 2:
+			close(entered)
+		}
 		<-ctx.Done()
 		return nil, errors.New("the daemon is busy or ending")
 	})

@@ -5,6 +5,6 @@
 //
 // Invariants: a result may come from anybody, so no text of it becomes markup or script: html/template escapes by context, and the
 // page's own policy (Content-Security-Policy) allows no script, no style and no address but its own. All pictures are drawn from one
-// description (Chart), by uPlot in the browser (assets/uplot, MIT licence, renewed by scripts/vendor-uplot) and by gonum's plot
-// beside it. Colours are those of Okabe and Ito (2008), and never the only difference: dashes are another.
+// description (Chart), by uPlot in the browser (internal/uplot) and by gonum's plot beside it. Colours are those of Okabe and Ito
+// (2008), and never the only difference: dashes are another.
 package report

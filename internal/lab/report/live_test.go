@@ -154,6 +154,6 @@ func checkLive(t *testing.T, out, mode string) {
 	}
 	b := open(t, html)
 	b.canvases(Charts([]Run{{r.Title, r}}))
-	b.picture("live-" + mode + ".png")
+	b.Picture("live-" + mode + ".png")
 	b.check()
 }

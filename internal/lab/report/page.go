@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/clockd/clockd/internal/lab/result"
+	"github.com/clockd/clockd/internal/uplot"
 )
 
 //go:embed page.html assets
@@ -76,17 +77,17 @@ func Write(dir string, r *result.Result, version string) error {
 
 // view is what the template shows.
 type view struct {
-	Policy, Title, Lead, Version string
-	Style                        template.CSS
-	Script                       template.JS
-	Data                         []Chart
-	Several, HasEvents           bool
-	Verdicts                     []verdict
-	Notes                        []string
-	Properties                   []table
-	Charts                       []figureView
-	Matrices                     []matrix
-	Runs                         []runView
+	Policy, Title, Lead, Version, Pictures string
+	Style                                  template.CSS
+	Script                                 template.JS
+	Data                                   []Chart
+	Several, HasEvents                     bool
+	Verdicts                               []verdict
+	Notes                                  []string
+	Properties                             []table
+	Charts                                 []figureView
+	Matrices                               []matrix
+	Runs                                   []runView
 }
 
 type verdict struct{ Class, Sign, Short, Long string }
@@ -141,24 +142,20 @@ func render(runs []Run, charts []Chart, o Options) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("report: %w", err)
 	}
-	style, err := asset("assets/uplot/uPlot.min.css", "assets/page.css")
+	style, err := files.ReadFile("assets/page.css")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("report: %w", err)
 	}
-	script, err := asset("assets/uplot/uPlot.iife.min.js", "assets/page.js")
+	own, err := files.ReadFile("assets/page.js")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("report: %w", err)
 	}
-	licence, err := asset("assets/uplot/LICENSE")
-	if err != nil {
-		return nil, err
-	}
-	script = "/* uPlot\n" + licence + "*/\n" + script
+	script, sheet := uplot.Script()+"\n"+string(own), uplot.Style()+"\n"+string(style)
 	v := view{
-		Style: template.CSS(style), Script: template.JS(script), Version: o.Version, Title: o.Title, Several: len(runs) > 1, Data: charts,
+		Style: template.CSS(sheet), Script: template.JS(script), Pictures: uplot.Credit, Version: o.Version, Title: o.Title, Several: len(runs) > 1, Data: charts,
 		Properties: properties(runs), Matrices: matrices(runs),
 	}
-	v.Policy = fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; base-uri 'none'; form-action 'none'", hash(script), hash(style))
+	v.Policy = fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; base-uri 'none'; form-action 'none'", hash(script), hash(sheet))
 	if charts == nil {
 		v.Data = []Chart{}
 	}
@@ -175,19 +172,6 @@ func render(runs []Run, charts []Chart, o Options) ([]byte, error) {
 		return nil, fmt.Errorf("report: %w", err)
 	}
 	return b.Bytes(), nil
-}
-
-// asset puts files of the program together.
-func asset(names ...string) (string, error) {
-	var all []string
-	for _, name := range names {
-		b, err := files.ReadFile(name)
-		if err != nil {
-			return "", fmt.Errorf("report: %w", err)
-		}
-		all = append(all, string(b))
-	}
-	return strings.Join(all, "\n"), nil
 }
 
 // hash is what the page's policy knows its script and its style by.
