@@ -193,23 +193,33 @@ func (d *daemon) external(c *virtualclock.Coefficients, status virtualclock.Stat
 
 // exchangeKeys begins the exchanges that are due.
 func (d *daemon) exchangeKeys() {
-	now := time.Now()
-	d.roster.all(func(e *entry, s *slot) {
-		if a := s.nts; a != nil && !a.running && !now.Before(a.next) && a.wanting(now) {
-			s.timeCheck = e.config.NTSTimeCheck
-			a.running = true
-			a.number++
-			against := d.dates(s)
-			prefer := a.with
-			if a.again {
-				prefer = netip.Addr{} // it does not answer; others may
-			}
-			a.cancel = d.exchanger.Start(ke.Client{
-				Host: e.config.Address.Host, Port: e.config.NTSPort, NTPPort: int(e.config.Address.Port), CAFile: e.config.NTSCA, Prefer: prefer,
-				Check: against.check, Lookup: d.resolver.once,
-			}, exchanged{slot: s, number: a.number, proved: against.sound})
+	for _, e := range d.roster.entries {
+		if len(e.slots) == 0 || e.slots[0].nts == nil {
+			continue // a source under NTS has one slot
 		}
-	})
+		a := e.slots[0].nts
+		if now := time.Now(); !a.running && !now.Before(a.next) && a.wanting(now) {
+			d.startExchange(e)
+		}
+	}
+}
+
+// startExchange begins the exchange of keys with a source.
+func (d *daemon) startExchange(e *entry) {
+	s := e.slots[0]
+	a := s.nts
+	s.timeCheck = e.config.NTSTimeCheck
+	a.running = true
+	a.number++
+	against := d.dates(s)
+	prefer := a.with
+	if a.again {
+		prefer = netip.Addr{} // it does not answer; others may
+	}
+	a.cancel = d.exchanger.Start(ke.Client{
+		Host: e.config.Address.Host, Port: e.config.NTSPort, NTPPort: int(e.config.Address.Port), CAFile: e.config.NTSCA, Prefer: prefer,
+		Check: against.check, Lookup: d.resolver.once,
+	}, exchanged{slot: s, number: a.number, proved: against.sound})
 }
 
 // exchanged takes the end of an exchange.
@@ -262,7 +272,7 @@ func (d *daemon) exchangeFailed(s *slot, code reason.Code, err error) {
 	d.reporter.Report(&node.Report{Topic: "source", Source: s.id, Reason: code}, s.name)
 	d.log.Debug("no NTS keys", "source", s.name, "error", err, "again_in", a.wait)
 	if !a.usable() {
-		s.why, s.detail = code, err.Error()
+		s.why, s.detail = code, ke.Detail(err)
 	}
 }
 
@@ -277,31 +287,11 @@ func (d *daemon) datesHold(p *node.Publication) bool {
 	anew := !d.timeKnown || p.Clock.Epoch != d.datesEpoch
 	d.datesEpoch = p.Clock.Epoch
 	dropped := 0
-	now := p.Clock.Time(d.now()).Time()
-	d.roster.all(func(_ *entry, s *slot) {
-		a := s.nts
-		if a == nil {
-			return
+	for _, e := range d.roster.entries {
+		if len(e.slots) > 0 && e.slots[0].nts != nil && !d.dateHolds(e.slots[0], p, anew) {
+			dropped++
 		}
-		if a.session == nil && a.last == reason.KeyExchangeCertificateTime && !a.running && anew {
-			a.next, a.wait = time.Time{}, 0 // the time is known now, so it may be another matter
-		}
-		if a.session == nil || a.proved && !anew {
-			return
-		}
-		err := a.proof.At(now)
-		if err == nil {
-			a.proved = true
-			return
-		}
-		a.distrusted, a.hasDistrusted = a.proof.Fingerprint(), true
-		a.drop()
-		dropped++
-		d.exchangeFailed(s, ke.Code(err), err)
-		d.unlink(s)
-		d.roster.keyVersion++
-		s.keyVersion = d.roster.keyVersion
-	})
+	}
 	d.timeKnown = true
 	if dropped == 0 {
 		return true
@@ -315,6 +305,30 @@ func (d *daemon) datesHold(p *node.Publication) bool {
 	}
 	d.timeKnown = false
 	d.queue = append(d.queue, node.Event{Kind: node.EventDisruption, Reason: reason.KeyExchangeCertificateTime})
+	return false
+}
+
+// dateHolds holds the certificate of one source against the clock, if that was not done yet or anew. false: it fails, and its source
+// begins anew.
+func (d *daemon) dateHolds(s *slot, p *node.Publication, anew bool) bool {
+	a := s.nts
+	if a.session == nil && a.last == reason.KeyExchangeCertificateTime && !a.running && anew {
+		a.next, a.wait = time.Time{}, 0 // the time is known now, so it may be another matter
+	}
+	if a.session == nil || a.proved && !anew {
+		return true
+	}
+	err := a.proof.At(p.Clock.Time(d.now()).Time())
+	if err == nil {
+		a.proved = true
+		return true
+	}
+	a.distrusted, a.hasDistrusted = a.proof.Fingerprint(), true
+	a.drop()
+	d.exchangeFailed(s, ke.Code(err), err)
+	d.unlink(s)
+	d.roster.keyVersion++
+	s.keyVersion = d.roster.keyVersion
 	return false
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/clockd/clockd/internal/nts"
 	"github.com/clockd/clockd/reason"
 )
 
@@ -102,6 +103,19 @@ func (e *Error) Error() string { return e.Code.Explain() + ": " + e.Err.Error() 
 
 // Unwrap returns code and cause.
 func (e *Error) Unwrap() []error { return []error{e.Code, e.Err} }
+
+// Detail returns what is behind the reason of an error of this package.
+func Detail(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Err.Error()
+	}
+	var p *nts.ProtocolError
+	if errors.As(err, &p) {
+		return p.Detail
+	}
+	return err.Error()
+}
 
 // Code returns the reason of an error of this package.
 func Code(err error) reason.Code {
