@@ -30,7 +30,7 @@ export PATH := $(TOOLS)/bin:$(TOOLS)/chrony/usr/sbin:$(TOOLS)/chrony/usr/bin:$(P
 # Where packages put what Prometheus and Grafana read.
 SHARE = $(DESTDIR)$(PREFIX)/share/clockd
 
-.PHONY: help deps deps-system build run demo-observability docs test cross fuzz bench experiments lint soak install clean
+.PHONY: help deps deps-system build run demo-observability docs test cross fuzz bench experiments lint soak test-systemd packages image version release install clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -82,13 +82,31 @@ lint: ## golangci-lint (import table, forbidden calls, bugs), staticcheck, shell
 	@! grep -nE '^[[:space:]]*go |\.Go\(' $$(ls $(ALONE:%=%/*.go) | grep -v _test.go) || { echo 'lint: a package of ALONE starts a goroutine: take it off that list' >&2; exit 1; }
 	@for script in .ci/run scripts/*; do bash -n "$$script" || exit 1; done
 
-soak: build ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1000) seeds of all scenarios, tests SOAKCOUNT (5) times
+soak: build test-systemd ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1000) seeds of all scenarios, tests SOAKCOUNT (5) times
 	scripts/soak $(SOAKTIME)
 	bin/clockbench sim --all --seeds 1-$(SOAKSEEDS) --jobs $(SOAKJOBS) --bounds-only
 	$(GO) test -race -count $(SOAKCOUNT) -shuffle on -timeout 2h $(TESTFLAGS) ./...
-	$(GO) test -tags soak -timeout 24h $(TESTFLAGS) ./sync/agreement ./internal/sim # every bound, 200 seeds for each liar: hours
+	$(GO) test -tags soak -timeout 24h $(TESTFLAGS) ./sync/agreement ./internal/sim ./order/abcast/explore # every bound, 200 seeds for each liar; 10,000 schedules: hours
 	CLOCKD_LIVE_FOR=5m $(GO) test -run TestLiveRunInTheBrowser -timeout 30m $(TESTFLAGS) ./internal/lab/report
 	scripts/fuzz 60s
+
+test-systemd: ## packages and the image built twice and compared; a Debian booted with systemd where all of it is used (root)
+	@scripts/deps system packagers booters rootfs
+	CLOCKD_TEST_SYSTEMD=1 $(GO) test -count 1 -timeout 20m $(TESTFLAGS) ./internal/e2e/packaged
+
+packages: ## .deb and .rpm for amd64 and arm64, with SBOM and checksums, into dist/
+	@scripts/deps packagers
+	@scripts/packages
+
+image: ## an OCI image for amd64 and arm64, into dist/ (no Docker needed)
+	@scripts/deps packagers
+	@scripts/image
+
+version: ## print the version of this tree
+	@scripts/version
+
+release: ## all that a release has, into dist/: at a tag vX.Y.Z, everything committed, CHANGELOG.md knows it
+	@scripts/release
 
 install: build ## install into $(DESTDIR)$(PREFIX)
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/doc/clockd' '$(DESTDIR)$(PREFIX)/share/man/man1' \

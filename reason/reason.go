@@ -91,6 +91,7 @@ const (
 	HostSuspended
 	HostPaused
 	ClockStepped
+	ResyncRequested
 
 	// Requests that a server did not answer.
 	RequestShort
@@ -248,6 +249,7 @@ var table = [Count]entry{
 	HostSuspended:        {"host_suspended", "the host was suspended"},
 	HostPaused:           {"host_paused", "the virtual machine was paused, restored or migrated"},
 	ClockStepped:         {"clock_stepped", "the system clock was stepped while a packet stamp was being taken"},
+	ResyncRequested:      {"resync_requested", "an administrator asked for everything to be measured anew"},
 	RequestShort:         {"request_short", "the request is shorter than an NTP header of 48 bytes"},
 	RequestLong:          {"request_long", "the request is longer than any that clockd accepts"},
 	RequestMalformed:     {"request_malformed", "an extension field or a MAC does not fit the request"},

@@ -58,6 +58,9 @@ const (
 	wordInstance      = 31
 	wordReason        = 32 // four words: the reason's name, padded with NUL
 
+	wordMarked = 36 // 1: the writer watches VMClock
+	wordMarker = 37 // its disruption marker, as the writer knew it
+
 	wordSpec = 64
 
 	reasonBytes = 32
@@ -166,4 +169,7 @@ type content struct {
 	frequency hw.Frequency
 	instance  uint64
 	why       reason.Code
+	// marked: the writer watches VMClock, and marker is the disruption marker of which it took account.
+	marked bool
+	marker uint64
 }

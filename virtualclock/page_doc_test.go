@@ -43,6 +43,7 @@ func TestPageDocumentIsTrue(t *testing.T) {
 		"slew_t0_fraction": {8 * wordLineFractions, 4}, "steady_t0_fraction": {8*wordLineFractions + 4, 4},
 		"difference": word(wordDifference), "hertz": word(wordHertz), "hertz_error": word(wordHertzError),
 		"published": word(wordPublished), "instance": word(wordInstance), "reason": {8 * wordReason, reasonBytes},
+		"marked": word(wordMarked), "marker": word(wordMarker),
 	}
 	row := regexp.MustCompile("(?m)^\\| (\\d+) \\| (\\d+) \\| (?:`(\\w+)`)? *\\|")
 	covered := make([]bool, pageSize)

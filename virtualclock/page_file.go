@@ -25,9 +25,14 @@ func bootID() ([2]uint64, error) {
 	if err != nil {
 		return [2]uint64{}, fmt.Errorf("the kernel's boot cannot be identified (is /proc mounted?): %w", err)
 	}
-	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(string(text)), "-", ""))
+	return parseBoot(string(text))
+}
+
+// parseBoot reads a boot's identity, with or without hyphens.
+func parseBoot(text string) ([2]uint64, error) {
+	b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(text), "-", ""))
 	if err != nil || len(b) != 16 {
-		return [2]uint64{}, fmt.Errorf("the kernel's boot cannot be identified: %s holds %.50q", path, text)
+		return [2]uint64{}, fmt.Errorf("the boot cannot be identified: %.50q is not 32 hexadecimal digits", text)
 	}
 	return [2]uint64{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}, nil
 }

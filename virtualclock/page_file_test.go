@@ -580,3 +580,32 @@ func TestCommitWaitOnTheRealCounter(t *testing.T) {
 		t.Errorf("a dead clock: %v", err)
 	}
 }
+
+// A writer in a mount namespace of its own is told what its readers see as the boot.
+func TestPageOfAnotherViewOfTheBoot(t *testing.T) {
+	counter := hw.NewManual(hw.Frequency{Hertz: 1e9})
+	path := filepath.Join(t.TempDir(), "page")
+	own, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(string) (hw.Counter, error) { return counter, nil }
+	for _, c := range []struct {
+		boot string
+		good bool
+	}{{"", true}, {strings.ReplaceAll(strings.TrimSpace(string(own)), "-", ""), true}, {"00112233-4455-6677-8899-aabbccddeeff", false}} {
+		w, err := CreatePageOfBoot(path, counter, 1, c.boot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openPage(path, open); (err == nil) != c.good {
+			t.Errorf("boot %q: %v", c.boot, err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := CreatePageOfBoot(path, counter, 1, "nonsense"); err == nil {
+		t.Error("nonsense is taken for a boot's identity")
+	}
+}

@@ -21,6 +21,9 @@ type publisher struct {
 	// last is what readers see now, if anything was published by this publisher.
 	last      Coefficients
 	published bool
+	// marked: marker is the hypervisor's disruption marker of which k takes account.
+	marked bool
+	marker uint64
 }
 
 // check says whether coefficients may be shown as good.
@@ -64,7 +67,8 @@ func (b *publisher) publish(k *Coefficients, why reason.Code) error {
 	if b.published {
 		next.continueFrom(&b.last, now)
 	}
-	b.store(&content{Coefficients: next, notBefore: now - slack, published: now, frequency: frequency, instance: b.instance, why: why})
+	b.store(&content{Coefficients: next, notBefore: now - slack, published: now, frequency: frequency, instance: b.instance, why: why,
+		marked: b.marked, marker: b.marker})
 	b.sequence += 2
 	b.words.store(wordSequence, b.sequence)
 	b.last, b.published = next, true
@@ -100,6 +104,12 @@ func (b *publisher) store(k *content) {
 	p.store(wordHertzError, math.Float64bits(k.frequency.ErrorPPB))
 	p.store(wordPublished, uint64(k.published))
 	p.store(wordInstance, k.instance)
+	marked := uint64(0)
+	if k.marked {
+		marked = 1
+	}
+	p.store(wordMarked, marked)
+	p.store(wordMarker, k.marker)
 	p.storeText(wordReason, reasonBytes, k.why.String())
 }
 

@@ -35,7 +35,7 @@ func TestPageHoldsWhatWasPublished(t *testing.T) {
 		}
 		var got content
 		c, bad := l.view.load(&got)
-		want := content{k, now - 1e6, now, hw.Frequency{Hertz: 1e9, ErrorPPB: 3}, 77, why}
+		want := content{Coefficients: k, notBefore: now - 1e6, published: now, frequency: hw.Frequency{Hertz: 1e9, ErrorPPB: 3}, instance: 77, why: why}
 		if got != want || c != now || bad != reason.OK {
 			t.Fatalf("published %+v\nread      %+v at %d: %v", want, got, c, bad)
 		}

@@ -16,6 +16,8 @@ type view struct {
 	words   *pageWords
 	kind    uint64
 	counter hw.Counter
+	// marker, if not nil, is where the hypervisor tells of disruptions.
+	marker *hw.VMClock
 	// dead, if not OK, is why there is nothing to read; the sequence of words is then odd.
 	dead reason.Code
 	// follow, if set, returns the view to read after this one gave nothing: itself, or another.
@@ -55,6 +57,10 @@ func (v *view) now() (earliest, latest Time, epoch Epoch, worth packed, why reas
 	default:
 		c = uint64(v.counter.Read())
 	}
+	// Read after the counter: a disruption before that reading shows.
+	if m := v.marker; m != nil && v.disrupted(m) {
+		return v.slow()
+	}
 	// All of these differences are signed; one negative one is enough.
 	meta, elapsed := p.load(wordMeta), c-p.load(wordAt)
 	outside := elapsed | (c - p.load(wordNotBefore)) | (p.load(wordStaleAfter) - c) | (p.load(wordVoidAfter) - c)
@@ -78,6 +84,11 @@ func (v *view) now() (earliest, latest Time, epoch Epoch, worth packed, why reas
 	}
 	runtime.KeepAlive(v) // and with it the mapping
 	return Unix(early, uint32(earlyFrac)), Unix(late, uint32(lateFrac)), Epoch(meta), packed(Synchronised) | packed(meta>>40)&0xff00, reason.OK
+}
+
+// disrupted reports that the hypervisor tells of a disruption that the page's writer did not know of.
+func (v *view) disrupted(m *hw.VMClock) bool {
+	return v.words.load(wordMarked) == 1 && m.Marker() != v.words.load(wordMarker)
 }
 
 // packed is a Standing in one number: the kind above the status.
@@ -151,7 +162,15 @@ func (v *view) look() (Reading, reason.Code) {
 	if why != reason.OK {
 		return Reading{Time: minTime, Interval: void(Unsynchronised, 0), Ticks: c}, why
 	}
+	if k.disrupted(v.marker) {
+		return Reading{Time: minTime, Interval: void(Disrupted, k.Epoch), Ticks: c}, reason.HostPaused
+	}
 	return k.reading(c)
+}
+
+// disrupted is view.disrupted of what was copied, after the counter was read.
+func (k *content) disrupted(m *hw.VMClock) bool {
+	return m != nil && k.marked && m.Marker() != k.marker
 }
 
 // reading judges the content at counter reading c.
@@ -195,6 +214,9 @@ func (v *view) coefficients() (Coefficients, reason.Code) {
 	if _, why := v.load(&k); why != reason.OK {
 		return Coefficients{}, why
 	}
+	if k.disrupted(v.marker) {
+		return Coefficients{}, reason.HostPaused
+	}
 	return k.Coefficients, reason.OK
 }
 
@@ -220,6 +242,7 @@ func (p *pageWords) decode(k *content) {
 	k.notBefore, k.published = hw.Ticks(p.load(wordNotBefore)), hw.Ticks(p.load(wordPublished))
 	k.frequency = hw.Frequency{Hertz: float64frombits(p.load(wordHertz)), ErrorPPB: float64frombits(p.load(wordHertzError))}
 	k.instance = p.load(wordInstance)
+	k.marked, k.marker = p.load(wordMarked) == 1, p.load(wordMarker)
 	k.why = p.decodeReason(reason.Code(meta >> 40))
 }
 

@@ -44,12 +44,21 @@ type PageWriter struct {
 //
 // Errors: ErrPageBusy; what the file system says.
 func CreatePage(path string, counter hw.Counter, instance uint64) (*PageWriter, error) {
+	return CreatePageOfBoot(path, counter, instance, "")
+}
+
+// CreatePageOfBoot is CreatePage for a writer whose /proc is not its readers': boot is what they find in
+// /proc/sys/kernel/random/boot_id, "" what this process finds there.
+func CreatePageOfBoot(path string, counter hw.Counter, instance uint64, boot string) (*PageWriter, error) {
 	h := header{kind: kindOf(counter), spec: counter.Spec()}
 	if len(h.spec) == 0 || len(h.spec) > specBytes {
 		return nil, fmt.Errorf("virtualclock: page %s: the counter's spec has %d bytes, 1 to %d are possible", path, len(h.spec), specBytes)
 	}
 	var err error
-	if h.boot, err = bootID(); err != nil {
+	if h.boot, err = bootID(); boot != "" {
+		h.boot, err = parseBoot(boot)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("virtualclock: page %s: %w", path, err)
 	}
 	w := &PageWriter{path: path, page: publisher{counter: counter, instance: instance}}
@@ -220,6 +229,14 @@ func (w *PageWriter) PublishReason(k *Coefficients, why reason.Code) error {
 		return ErrPageClosed
 	}
 	return w.page.publish(k, why)
+}
+
+// Mark tells readers, from the next publication on, which disruptions of the virtual machine it takes account of: marker is
+// hw.VMClock's. Readers that see another marker there know at once that what they read is void.
+func (w *PageWriter) Mark(marker uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.page.marked, w.page.marker = true, marker
 }
 
 // LastEpoch returns the epoch in the page that was there before, 0 if there was none. A new clock must step above it

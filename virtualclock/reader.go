@@ -29,6 +29,8 @@ type Reader struct {
 	view atomic.Pointer[mappedView]
 	path string
 	open func(spec string) (hw.Counter, error)
+	// vmclock is the path of the device.
+	vmclock string
 	// checked is the counter reading at which the path was looked at last.
 	checked atomic.Uint64
 	mu      sync.Mutex
@@ -51,7 +53,12 @@ type mappedView struct {
 func OpenPage(path string) (*Reader, error) { return openPage(path, hw.Open) }
 
 func openPage(path string, open func(string) (hw.Counter, error)) (*Reader, error) {
-	r := &Reader{path: path, open: open}
+	return openPageBeside(path, open, hw.VMClockPath)
+}
+
+// openPageBeside is openPage with another VMClock device.
+func openPageBeside(path string, open func(string) (hw.Counter, error), vmclock string) (*Reader, error) {
+	r := &Reader{path: path, open: open, vmclock: vmclock}
 	v, err := r.openView(nil)
 	if err != nil {
 		return nil, err
@@ -85,6 +92,12 @@ func (r *Reader) openView(before *mappedView) (*mappedView, error) {
 		return nil, fmt.Errorf("virtualclock: page %s is made for the counter %s: %w: %w", r.path, h.spec, reason.PageCounter, err)
 	}
 	v.kind = kindOf(v.counter)
+	// Most hosts have none, and some let only root look: then the daemon is the one who notices.
+	if before != nil && before.marker != nil {
+		v.marker = before.marker
+	} else if m, err := hw.OpenVMClock(r.vmclock); err == nil {
+		v.marker = m
+	}
 	v.follow = func() *view { return r.follow(v) }
 	if hertz := v.counter.Frequency().Hertz; hertz > 0 && hertz < 1e18 {
 		v.recheck = uint64(hertz * recheckSeconds)
@@ -128,7 +141,8 @@ func (r *Reader) Now() (i Interval) {
 //	Unsynchronised  PageVoid: no news from the daemon for too long, or it was shut down
 //	                PageTorn: the daemon died while it wrote; PageRetired: the page was replaced and the new one cannot be read
 //	                PageMissing: the Reader is closed; or the writer's reason
-//	Disrupted       CounterBackwards: the counter was reset; or the writer's reason
+//	Disrupted       CounterBackwards: the counter was reset; HostPaused: the hypervisor tells of a migration or a restored snapshot
+//	                (hw.VMClock) that the daemon has not dealt with yet; or the writer's reason
 func (r *Reader) NowReason() (i Interval, why reason.Code) {
 	var worth packed
 	i.Earliest, i.Latest, i.Epoch, worth, why = r.view.Load().now()

@@ -25,6 +25,8 @@ type finding struct {
 	Verdict string `json:"verdict"`
 	Topic   string `json:"topic"`
 	Text    string `json:"text"`
+	// Enable says how to have what is missing; "" if nothing is, or nothing can be done.
+	Enable string `json:"enable,omitempty"`
 }
 
 // diagnosis is what doctor --json prints.
@@ -37,16 +39,21 @@ type diagnosis struct {
 }
 
 func (d *diagnosis) add(verdict, topic, format string, args ...any) {
-	d.Findings = append(d.Findings, finding{verdict, topic, fmt.Sprintf(format, args...)})
+	d.Findings = append(d.Findings, finding{Verdict: verdict, Topic: topic, Text: fmt.Sprintf(format, args...)})
 }
+
+// enable says of the last finding how to have what is missing.
+func (d *diagnosis) enable(how string) { d.Findings[len(d.Findings)-1].Enable = how }
 
 func newDoctor(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Examine this host: counters, packet stamps, permissions, other clocks' daemons",
 		Long: `Examine what this host offers a clock: its hardware counters and which one "auto" takes and
-why, packet stamps, the directories and sockets, this user's privileges, and whether somebody
-steers the system's clock. Nothing is changed. The exit code is 1 if something is bad.`,
+why, packet stamps, network cards with clocks, whether the hypervisor tells of migrations, the
+directories and sockets, this user's and the daemon's privileges, its service manager, and whether
+somebody steers the system's clock, and who. What is off is told with how to switch it on. Nothing
+is changed. The exit code is 1 if something is bad.`,
 		Example: "  clockd doctor\n  clockd doctor --json | jq .counter",
 		Args:    args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -80,10 +87,18 @@ func (a *app) examine(c *cobra.Command) *diagnosis {
 		d.add("ok", "counter", "auto takes %s", choice.Reason)
 		d.examineStamps(choice.Counter)
 	}
-	a.examineFiles(d)
+	s := a.running(c.Context())
+	pid := 0
+	if s != nil {
+		pid = s.PID
+	} else {
+		a.examineFiles(d) // where "run" would write
+	}
 	a.examineDaemon(d, c)
-	a.examinePrivileges(d)
-	d.examineSteering()
+	d.examineReadability(a.page())
+	a.examinePrivileges(d, s)
+	d.examineHost("/", pid)
+	d.examineSteering("/")
 	return d
 }
 
@@ -156,16 +171,20 @@ func (a *app) examineDaemon(d *diagnosis, c *cobra.Command) {
 }
 
 // examinePrivileges looks at what only some users may.
-func (a *app) examinePrivileges(d *diagnosis) {
+func (a *app) examinePrivileges(d *diagnosis, s *control.Status) {
 	conn, err := hw.ListenUDP(netip.MustParseAddrPort("[::]:123"), hw.StampOptions{Counter: hw.NewManual(hw.Frequency{Hertz: 1e9})})
 	switch {
 	case err == nil:
 		_ = conn.Close()
 		d.add("ok", "port 123", "this user may serve NTP on port 123")
+	case s != nil && s.Server != nil && strings.Contains(strings.Join(s.Server.Listening, " ")+" ", ":123 "):
+		d.add("ok", "port 123", "clockd serves on it")
 	case strings.Contains(err.Error(), unix.EADDRINUSE.Error()):
-		d.add("note", "port 123", "port 123 is taken: another NTP server runs here (or clockd itself)")
+		d.add("note", "port 123", "port 123 is taken: another NTP server runs here")
+		d.enable("stop it (see other daemons below), or serve on another port (server.listen); a client needs no port")
 	default:
-		d.add("note", "port 123", "this user may not serve on port 123 (%v); CAP_NET_BIND_SERVICE or a port above 1023 would do; a client needs neither", err)
+		d.add("note", "port 123", "this user may not serve on port 123 (%v); a client need not", err)
+		d.enable("CAP_NET_BIND_SERVICE, which the unit has, or a port above 1023")
 	}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err == nil {
@@ -173,6 +192,7 @@ func (a *app) examinePrivileges(d *diagnosis) {
 			d.add("ok", "memory lock", "memory may be locked, so that a daemon is not paged out")
 		} else {
 			d.add("note", "memory lock", "only %d KiB may be locked: under memory pressure the daemon may be paged out, which widens bounds and does not falsify them", limit.Cur>>10)
+			d.enable("LimitMEMLOCK=64M in the unit, or ulimit -l")
 		}
 	}
 	if _, err := hw.SuspendOffset(); err != nil {
@@ -181,7 +201,7 @@ func (a *app) examinePrivileges(d *diagnosis) {
 }
 
 // examineSteering tells whether somebody steers the system's clock. clockd does not mind, but a person may want to know.
-func (d *diagnosis) examineSteering() {
+func (d *diagnosis) examineSteering(root string) {
 	var t unix.Timex // modes 0: read only
 	state, err := unix.Adjtimex(&t)
 	if err != nil {
@@ -198,8 +218,10 @@ func (d *diagnosis) examineSteering() {
 	default:
 		d.add("ok", "system clock", "nobody steers the system's clock; clockd does not either")
 	}
-	if names := otherDaemons("/proc"); len(names) > 0 {
-		d.add("note", "other daemons", "%s: they steer the system's clock, and one of them may hold port 123", strings.Join(names, ", "))
+	if names := runningTimeDaemons(root); len(names) > 0 {
+		d.add("note", "other daemons", "they steer the system's clock, and one of them may hold port 123: %s", strings.Join(names, ", "))
+	} else {
+		d.add("ok", "other daemons", "no other time daemon is seen here")
 	}
 }
 
@@ -242,6 +264,9 @@ func (a *app) showDiagnosis(d *diagnosis) {
 	for _, f := range d.Findings {
 		colour := map[string]string{"ok": green, "note": yellow, "bad": red}[f.Verdict]
 		rows = append(rows, []string{"  " + a.paint(colour, fmt.Sprintf("%-4s", f.Verdict)), f.Topic, f.Text})
+		if f.Enable != "" {
+			rows = append(rows, []string{"      ", "", "→ " + f.Enable})
+		}
 	}
 	a.table(rows)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,10 @@ type app struct {
 	out, err io.Writer
 	getenv   func(string) string
 	uid      int
+	// alone: the whole process is this one command's, which may give up privileges for good.
+	alone bool
+	// hostDirectory is where the daemon of the host, rather than of a user, has its page and its socket.
+	hostDirectory string
 	// terminal: out is one, so colours are welcome.
 	terminal bool
 
@@ -31,7 +36,7 @@ type app struct {
 }
 
 func newApp(version string) *app {
-	a := &app{version: version, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, uid: os.Geteuid()}
+	a := &app{version: version, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, uid: os.Geteuid(), hostDirectory: "/run/clockd", alone: true}
 	info, err := os.Stdout.Stat()
 	a.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return a
@@ -67,7 +72,7 @@ contains true time, not a number to be believed.`,
 	f := root.PersistentFlags()
 	f.StringVar(&a.controlPath, "control", "", "the daemon's control socket (default: that of this user's daemon)")
 	f.StringVar(&a.pagePath, "page", "", "the shared page (default: that of this user's daemon)")
-	root.AddCommand(newRun(a), newStatus(a), newSources(a), newPeers(a), newNow(a), newWait(a), newQuery(a), newReplay(a), newCheck(a), newDoctor(a), newKeygen(a), newVersion(a))
+	root.AddCommand(newRun(a), newStatus(a), newSources(a), newPeers(a), newNow(a), newWait(a), newQuery(a), newReplay(a), newCheck(a), newDoctor(a), newResync(a), newKeygen(a), newVersion(a))
 	root.AddCommand(demoCommands(a)...)
 	return root
 }
@@ -83,11 +88,26 @@ func (a *app) asJSON(c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// control returns the path of the control socket, page that of the shared page.
+// control returns the path of the control socket, page that of the shared page: as they were named, or of this user's own daemon, or,
+// without one, of the host's.
 func (a *app) control() string {
-	return firstOf(a.controlPath, a.getenv("CLOCKD_CONTROL"), a.paths().Control)
+	return firstOf(a.controlPath, a.getenv("CLOCKD_CONTROL"), a.ownOrHosts(a.paths().Control))
 }
-func (a *app) page() string { return firstOf(a.pagePath, a.getenv("CLOCKD_PAGE"), a.paths().Page) }
+func (a *app) page() string {
+	return firstOf(a.pagePath, a.getenv("CLOCKD_PAGE"), a.ownOrHosts(a.paths().Page))
+}
+
+// ownOrHosts returns the file of the host's daemon that corresponds to one of this user's, if only that exists.
+func (a *app) ownOrHosts(own string) string {
+	hosts := filepath.Join(a.hostDirectory, filepath.Base(own))
+	if _, err := os.Stat(own); err == nil || a.uid == 0 {
+		return own
+	}
+	if _, err := os.Stat(hosts); err != nil {
+		return own
+	}
+	return hosts
+}
 
 func firstOf(candidates ...string) string {
 	for _, c := range candidates {

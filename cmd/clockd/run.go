@@ -17,6 +17,7 @@ import (
 
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon"
+	"github.com/clockd/clockd/internal/privileges"
 )
 
 func newRun(a *app) *cobra.Command {
@@ -86,11 +87,12 @@ func (a *app) run(ctx context.Context, path string) error {
 	log, level := a.logger(c)
 	log.Info("clockd starts", "version", a.version, "config", firstOf(origin, "built in: public servers"), "does", describe(c), "sources", names(c), "page", c.Page.Path,
 		"control", c.Control.Path)
+	a.giveUp(c, log)
 	reload := make(chan struct{}, 1)
 	stop := onHangup(reload)
 	defer stop()
 	o := daemon.Options{
-		Config: c, ConfigPath: origin, Reload: reload, Version: a.version, Log: log, Level: level, Notify: notifier(log), Watchdog: watchdog(log),
+		Config: c, ConfigPath: origin, Reload: reload, Version: a.version, Boot: a.getenv("CLOCKD_BOOT_ID"), Log: log, Level: level, Notify: notifier(log), Watchdog: watchdog(log),
 		Load: func() (*config.Config, error) {
 			next, _, err := a.loadConfig(path)
 			return next, err
@@ -103,6 +105,34 @@ func (a *app) run(ctx context.Context, path string) error {
 	}
 	log.Info("clockd ends")
 	return nil
+}
+
+// giveUp takes from this process what it does not need. A clock without these walls is as good a clock, so a wall that cannot be
+// built is said and nothing else.
+func (a *app) giveUp(c *config.Config, log *slog.Logger) {
+	if !a.alone {
+		return
+	}
+	need := []privileges.Capability{privileges.BindPort}
+	if c.Stamps.Hardware {
+		need = append(need, privileges.NetworkCard)
+	}
+	if c.Control.Group != "" {
+		need = append(need, privileges.GiveGroup)
+	}
+	left, err := privileges.Limit(need...)
+	if err != nil {
+		log.Warn("more privileges are kept than are needed", "error", err)
+	}
+	confined := false
+	if c.Privileges.Seccomp {
+		if err := privileges.Confine(false); err != nil {
+			log.Warn("system calls are not confined", "error", err)
+		} else {
+			confined = true
+		}
+	}
+	log.Info("privileges", "kept", strings.Join(left, " "), "seccomp", confined, "uid", a.uid)
 }
 
 // names lists what is followed.

@@ -31,8 +31,10 @@ type Config struct {
 	Influx  *Influx `toml:"influx"`
 	Page    Page    `toml:"page"`
 	Control Control `toml:"control"`
-	State   State   `toml:"state"`
-	Log     Log     `toml:"log"`
+	// Privileges says what the daemon gives up.
+	Privileges Privileges `toml:"privileges"`
+	State      State      `toml:"state"`
+	Log        Log        `toml:"log"`
 }
 
 // Counter chooses the hardware counter.
@@ -145,6 +147,12 @@ type Control struct {
 	Path  string   `toml:"path"`
 	Group string   `toml:"group"`
 	Mode  FileMode `toml:"mode"`
+}
+
+// Privileges says what the daemon gives up when it starts.
+type Privileges struct {
+	// Seccomp: the kernel refuses all system calls that a clock does not need.
+	Seccomp bool `toml:"seccomp"`
 }
 
 // State is what is remembered across restarts.

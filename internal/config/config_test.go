@@ -230,6 +230,8 @@ path = "/a"
 path = "/b"
 group = "adm"
 mode = "0600"
+[privileges]
+seccomp = false
 [state]
 path = "/c"
 [http]

@@ -14,12 +14,13 @@ func Default(paths Paths) *Config {
 			MaxSlew: 500e-6, MaxBound: Duration(100 * time.Millisecond),
 			Heartbeat: Duration(time.Second), Lifetime: Duration(30 * time.Second),
 		},
-		Selection: Selection{MaxFalse: -1},
-		Stamps:    Stamps{Kernel: true, Hardware: true},
-		Page:      Page{Path: paths.Page},
-		Control:   Control{Path: paths.Control, Mode: 0o660},
-		State:     State{Path: paths.State},
-		Log:       Log{Level: Level(slog.LevelInfo), Format: "text", EventsLimit: 256 << 20},
+		Selection:  Selection{MaxFalse: -1},
+		Stamps:     Stamps{Kernel: true, Hardware: true},
+		Page:       Page{Path: paths.Page},
+		Control:    Control{Path: paths.Control, Mode: 0o660},
+		Privileges: Privileges{Seccomp: true},
+		State:      State{Path: paths.State},
+		Log:        Log{Level: Level(slog.LevelInfo), Format: "text", EventsLimit: 256 << 20},
 	}
 }
 

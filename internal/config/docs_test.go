@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -45,6 +46,25 @@ func TestDocumentedExamplesAreGood(t *testing.T) {
 	for i, e := range list {
 		if _, err := Parse(documentation, []byte(e), rootPaths()); err != nil {
 			t.Errorf("example %d: %v\n%s", i+1, err, e)
+		}
+	}
+}
+
+// What the other documents tell people to write is good too.
+func TestExamplesOfOtherDocumentsAreGood(t *testing.T) {
+	files, err := filepath.Glob("../../docs/migrate-*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
+			if _, err := Parse(file, []byte(m[1]), rootPaths()); err != nil {
+				t.Errorf("example %d: %v", i+1, err)
+			}
 		}
 	}
 }

@@ -1,11 +1,14 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
@@ -19,10 +22,17 @@ type watch struct {
 	counter  hw.Counter
 	detector *hw.Detector
 	suspend  time.Duration
+	// vmclock is nil where the hypervisor tells nothing; marker is its disruption marker at the last look.
+	vmclock *hw.VMClock
+	marker  uint64
 }
 
-func newWatch(c hw.Counter) (*watch, error) {
-	w := &watch{counter: c, detector: hw.NewDetector(c.Frequency())}
+// newWatch begins to watch. The VMClock comes first: what is measured later is measured after its marker was read.
+func newWatch(c hw.Counter, vmclock *hw.VMClock) (*watch, error) {
+	w := &watch{counter: c, detector: hw.NewDetector(c.Frequency()), vmclock: vmclock}
+	if vmclock != nil {
+		w.marker = vmclock.Marker()
+	}
 	offset, err := hw.SuspendOffset()
 	if err != nil {
 		return nil, fmt.Errorf("daemon: %w", err)
@@ -35,8 +45,15 @@ func newWatch(c hw.Counter) (*watch, error) {
 // Look returns what has happened since the last look, reason.OK if nothing.
 func (w *watch) Look() reason.Code {
 	code := reason.OK
+	if w.vmclock != nil {
+		if marker := w.vmclock.Marker(); marker != w.marker {
+			w.marker, code = marker, reason.HostPaused
+		}
+	}
 	if c, raw, err := hw.RawPair(w.counter); err == nil {
-		code = w.detector.Step(c, raw)
+		if found := w.detector.Step(c, raw); found != reason.OK {
+			code = found
+		}
 	}
 	if offset, err := hw.SuspendOffset(); err == nil {
 		if d := offset - w.suspend; d > suspendNoise || d < -suspendNoise {
@@ -49,9 +66,29 @@ func (w *watch) Look() reason.Code {
 	return code
 }
 
+// openVMClock opens the hypervisor's page, if there is one.
+func (d *daemon) openVMClock() *hw.VMClock {
+	v, err := hw.OpenVMClock(d.options.VMClock)
+	switch {
+	case err == nil:
+		d.log.Info("the hypervisor tells of migrations and restored snapshots", "device", d.options.VMClock)
+	case !errors.Is(err, fs.ErrNotExist):
+		d.log.Warn("migrations of this virtual machine may go unnoticed", "error", err)
+	}
+	return v
+}
+
+// markPage tells readers of which disruptions the next publication takes account.
+func (d *daemon) markPage() {
+	if d.watch.vmclock != nil {
+		d.page.Mark(d.watch.marker)
+	}
+}
+
 // chores are what must be looked after now and then, whatever the network does.
 func (d *daemon) chores() error {
 	if code := d.watch.Look(); code != reason.OK {
+		d.markPage()
 		d.handle(node.Event{Kind: node.EventDisruption, Reason: code})
 		if code == reason.CounterBackwards {
 			// Readings would seem to stand still until the counter has caught up with its past: begin anew instead.
@@ -92,6 +129,20 @@ func (d *daemon) chores() error {
 		return d.checkTrust()
 	}
 	return nil
+}
+
+// resync is what a hook asks for who knows that the host was disrupted: what was measured is void, all sources are asked in a quick
+// burst, and the clock begins a new epoch.
+func (d *daemon) resync(name string) (*control.Resync, error) {
+	why, err := control.ResyncReason(name)
+	if err != nil {
+		return nil, err
+	}
+	before := d.published.Clock.Epoch
+	_ = d.watch.Look() // what happened until now is dealt with
+	d.markPage()
+	d.handle(node.Event{Kind: node.EventDisruption, Reason: why})
+	return &control.Resync{Epoch: before, Reason: why}, nil
 }
 
 // checkTrust asks whether the kernel still trusts the counter. If not, "auto" chooses another on a fresh page; a counter that was

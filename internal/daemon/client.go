@@ -53,7 +53,7 @@ func newClient() (*client, error) {
 		c.free <- &mail{}
 	}
 	var err error
-	c.pump, err = newPump(c.ready, func(map[uint64]*link) {})
+	c.pump, err = newPump(c.ready, nil)
 	if err != nil {
 		return nil, err
 	}

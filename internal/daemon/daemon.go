@@ -198,7 +198,7 @@ func (d *daemon) openCounter() error {
 	}
 	d.last = d.counter.Read()
 	var err error
-	d.watch, err = newWatch(d.counter)
+	d.watch, err = newWatch(d.counter, d.openVMClock())
 	return err
 }
 
@@ -207,11 +207,12 @@ func (d *daemon) openPage() error {
 	if err := ownDirectory(filepath.Dir(path)); err != nil {
 		return err
 	}
-	page, err := virtualclock.CreatePage(path, d.counter, uint64(d.started.UnixNano()))
+	page, err := virtualclock.CreatePageOfBoot(path, d.counter, uint64(d.started.UnixNano()), d.options.Boot)
 	if err != nil {
 		return fmt.Errorf("daemon: %w", err)
 	}
 	d.page = page
+	d.markPage()
 	return nil
 }
 

@@ -31,6 +31,8 @@ type Options struct {
 	// Log is where the daemon logs; nil: nowhere. Level, if not nil, follows log.level at a reload.
 	Log   *slog.Logger
 	Level *slog.LevelVar
+	// Boot is the identity of the host's boot as the page's readers see it, "" if this process sees the same.
+	Boot string
 	// Counter, if not nil, is used in the place of the one that the configuration names: a demonstration's skewed counter.
 	Counter hw.Counter
 	// Seed makes the requests' nonces; the zero value asks the system for a secret one.
@@ -41,6 +43,8 @@ type Options struct {
 	// Started is called from the loop when the page exists and the loop runs, with the addresses that are served; again after a
 	// restart within Run, which a counter that went backwards causes.
 	Started func(served []netip.AddrPort)
+	// VMClock is the hypervisor's device; "": hw.VMClockPath.
+	VMClock string
 	// Lookup resolves names; nil: the system's resolver.
 	Lookup lookupFunc
 
@@ -66,6 +70,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Started == nil {
 		o.Started = func([]netip.AddrPort) {}
+	}
+	if o.VMClock == "" {
+		o.VMClock = hw.VMClockPath
 	}
 	if o.Lookup == nil {
 		o.Lookup = systemLookup

@@ -46,7 +46,7 @@ func (l *link) send(f func(c *hw.PacketConn)) {
 type pump struct {
 	poller *hw.Poller
 	ready  func(*link)
-	// tick is called about once a second.
+	// tick is called about once a second; nil: nothing is to be done then, and nobody is woken for it.
 	tick func(links map[uint64]*link)
 	done chan struct{}
 
@@ -140,11 +140,15 @@ func (p *pump) close(l *link) {
 
 func (p *pump) run() {
 	defer close(p.done)
+	patience := time.Second
+	if p.tick == nil {
+		patience = time.Hour
+	}
 	for last := time.Now(); ; {
 		if p.change() {
 			return
 		}
-		n, _, err := p.poller.Wait(time.Second, p.keys)
+		n, _, err := p.poller.Wait(patience, p.keys)
 		if err != nil {
 			n = 0
 			time.Sleep(10 * time.Millisecond)
@@ -154,7 +158,7 @@ func (p *pump) run() {
 				p.ready(l)
 			}
 		}
-		if now := time.Now(); now.Sub(last) >= time.Second {
+		if now := time.Now(); p.tick != nil && now.Sub(last) >= time.Second {
 			last = now
 			p.tick(p.links)
 		}

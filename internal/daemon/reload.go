@@ -110,7 +110,7 @@ func (d *daemon) keepFixed(next *config.Config) {
 	}{
 		{"counter.source", next.Counter.Source == now.Counter.Source}, {"page", next.Page == now.Page},
 		{"control", next.Control == now.Control}, {"log.events", next.Log.Events == now.Log.Events},
-		{"log.events_limit", next.Log.EventsLimit == now.Log.EventsLimit}, {"log.format", next.Log.Format == now.Log.Format},
+		{"log.events_limit", next.Log.EventsLimit == now.Log.EventsLimit}, {"log.format", next.Log.Format == now.Log.Format}, {"privileges.seccomp", next.Privileges == now.Privileges},
 	} {
 		if !f.same {
 			d.reloadError = f.key + " takes effect at the next start only"
@@ -118,5 +118,6 @@ func (d *daemon) keepFixed(next *config.Config) {
 		}
 	}
 	next.Counter.Source, next.Page, next.Control = now.Counter.Source, now.Page, now.Control
+	next.Privileges = now.Privileges
 	next.Log.Events, next.Log.EventsLimit, next.Log.Format = now.Log.Events, now.Log.EventsLimit, now.Log.Format
 }

@@ -156,7 +156,7 @@ func TestWatchSeesDisruptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	counter := &jumping{Counter: real}
-	w, err := newWatch(counter)
+	w, err := newWatch(counter, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/clockd/clockd/hw"
@@ -25,6 +26,9 @@ func (d *daemon) answer(name string) (any, error) {
 	case control.CommandNow:
 		now := control.MakeNow(snapshot.Time, snapshot.Interval, d.reason(&snapshot), "socket").As(snapshot.Publication.Clock.Kind)
 		return &now, nil
+	}
+	if why, ok := strings.CutPrefix(name, control.CommandResync+" "); ok {
+		return d.resync(why)
 	}
 	if name == control.CommandSnapshot {
 		return d.snapshot(&snapshot), nil

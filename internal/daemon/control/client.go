@@ -19,6 +19,11 @@ var ErrNoDaemon = errors.New("no daemon answers")
 
 // Call asks the daemon at the socket and reads the answer's result into result. The error says what to do.
 func Call(ctx context.Context, path, command string, result any) error {
+	return Ask(ctx, path, Request{Version: Version, Command: command}, result)
+}
+
+// Ask is Call with a whole request.
+func Ask(ctx context.Context, path string, request Request, result any) error {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", path)
 	if err != nil {
@@ -30,7 +35,7 @@ func Call(ctx context.Context, path, command string, result any) error {
 		deadline = d
 	}
 	_ = c.SetDeadline(deadline)
-	b, err := json.Marshal(Request{Version, command})
+	b, err := json.Marshal(request)
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}

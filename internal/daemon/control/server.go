@@ -154,7 +154,7 @@ func (s *Listener) serve(c net.Conn) {
 	case err != nil:
 		answer.Error = "the request has no end: send one JSON object and a newline"
 	default:
-		answer.Result, err = s.answer(ctx, b)
+		answer.Result, err = s.answer(ctx, c, b)
 		if err != nil {
 			answer.Error = err.Error()
 		}
@@ -167,16 +167,49 @@ func (s *Listener) serve(c net.Conn) {
 }
 
 // answer turns one request line into a result.
-func (s *Listener) answer(ctx context.Context, b []byte) (json.RawMessage, error) {
+func (s *Listener) answer(ctx context.Context, c net.Conn, b []byte) (json.RawMessage, error) {
 	r, err := parseRequest(b)
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.handler(ctx, r.Command)
+	command := r.Command
+	if command == CommandResync {
+		why, err := ResyncReason(r.Reason)
+		if err != nil {
+			return nil, err
+		}
+		if err := mayChange(c); err != nil {
+			return nil, err
+		}
+		command += " " + why.String()
+	}
+	result, err := s.handler(ctx, command)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(result)
+}
+
+// mayChange says whether the process at the other end may change something, whoever may ask: root, and the daemon's own user.
+func mayChange(c net.Conn) error {
+	unixConn, ok := c.(*net.UnixConn)
+	if !ok {
+		return errors.New("only root may do that")
+	}
+	raw, err := unixConn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	var who *syscall.Ucred
+	if controlErr := raw.Control(func(fd uintptr) {
+		who, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	}); controlErr != nil || err != nil {
+		return fmt.Errorf("control: the kernel does not say who asks: %w", errors.Join(controlErr, err))
+	}
+	if int(who.Uid) != os.Geteuid() && who.Uid != 0 {
+		return fmt.Errorf("user %d may ask, and change nothing: use sudo", who.Uid)
+	}
+	return nil
 }
 
 // parseRequest reads what a client sent.
@@ -189,10 +222,10 @@ func parseRequest(b []byte) (Request, error) {
 		return Request{}, fmt.Errorf("the request has version %d, this daemon speaks version %d: use the clockd command of the same release", r.Version, Version)
 	}
 	switch r.Command {
-	case CommandStatus, CommandSources, CommandNow, CommandPeers:
+	case CommandStatus, CommandSources, CommandNow, CommandPeers, CommandResync:
 		return r, nil
 	}
-	return Request{}, fmt.Errorf("no command is called %.40q: there are %s, %s, %s and %s", r.Command, CommandStatus, CommandSources, CommandPeers, CommandNow)
+	return Request{}, fmt.Errorf("no command is called %.40q: there are %s, %s, %s, %s and %s", r.Command, CommandStatus, CommandSources, CommandPeers, CommandNow, CommandResync)
 }
 
 // Close removes the socket, ends every connection and waits for them.

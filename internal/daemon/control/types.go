@@ -2,7 +2,9 @@ package control
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/clockd/clockd/reason"
@@ -18,12 +20,38 @@ const (
 	CommandStatus  = "status"
 	CommandSources = "sources"
 	CommandNow     = "now"
+	// CommandResync is the only one that changes something, so only root and the daemon's own user may give it.
+	CommandResync = "resync"
 )
+
+// resyncReasons are what a hook may give as the reason of a resync.
+var resyncReasons = [...]reason.Code{reason.ResyncRequested, reason.HostSuspended, reason.HostPaused, reason.CounterStopped}
+
+// ResyncReason returns the reason of that name for CommandResync; "" is ResyncRequested.
+func ResyncReason(name string) (reason.Code, error) {
+	names := make([]string, 0, len(resyncReasons))
+	for _, c := range resyncReasons {
+		if name == c.String() || name == "" {
+			return c, nil
+		}
+		names = append(names, c.String())
+	}
+	return reason.OK, fmt.Errorf("%.40q is no reason to resynchronise: there are %s", name, strings.Join(names, ", "))
+}
+
+// Resync is the answer to the command resync.
+type Resync struct {
+	// Epoch is that of the clock before: the next one is synchronised when its epoch is greater.
+	Epoch  virtualclock.Epoch `json:"epoch"`
+	Reason reason.Code        `json:"reason"`
+}
 
 // Request is what a client sends.
 type Request struct {
 	Version int    `json:"version"`
 	Command string `json:"command"`
+	// Reason is of CommandResync only.
+	Reason string `json:"reason,omitempty"`
 }
 
 // response is what the server sends.
