@@ -32,6 +32,13 @@ const (
 	PacketSource
 	PacketAuthentication
 
+	// Answers of a server with which NTS is spoken.
+	NTSMalformed
+	NTSMissing
+	NTSUniqueID
+	NTSAuthenticator
+	KissNTSN
+
 	// Answers of a server that could not be used.
 	ServerUnsynchronised
 	ServerStratum
@@ -41,6 +48,17 @@ const (
 	KissRate
 	KissDeny
 	KissOther
+
+	// The key exchange of NTS: a client's with a server, and a server's with its clients.
+	KeyExchangeWaiting
+	KeyExchangeConnect
+	KeyExchangeCertificate
+	KeyExchangeCertificateTime
+	KeyExchangeMalformed
+	KeyExchangeNegotiation
+	KeyExchangeRefused
+	KeyExchangeDenied
+	KeyExchangeRate
 
 	// Samples and sources.
 	SampleNegativeDelay
@@ -86,6 +104,9 @@ const (
 	RequestSend
 	RequestAuthentication
 	RequestUnauthenticated
+	RequestNTSMalformed
+	RequestNTSCookie
+	RequestNTSAuthenticator
 
 	// The shared page.
 	PageMissing
@@ -308,6 +329,26 @@ var table = [Count]entry{
 	PromiseBroken:     {"promise_broken", "the sender had promised to send nothing as early as this any more"},
 	EncodingMalformed: {"encoding_malformed", "the bytes are not an encoding of that"},
 	EncodingTooLong:   {"encoding_too_long", "the encoding is of more than the caller allows"},
+
+	NTSMalformed:     {"nts_malformed", "the answer's NTS fields are not as RFC 8915 has them"},
+	NTSMissing:       {"nts_missing", "the answer has no NTS fields, although the source speaks NTS: stripped or forged"},
+	NTSUniqueID:      {"nts_unique_id", "the answer's unique identifier is not that of the last request: late, replayed or forged"},
+	NTSAuthenticator: {"nts_authenticator", "the answer's NTS authenticator is wrong: altered, forged, or made with other keys"},
+	KissNTSN:         {"kiss_ntsn", "the server does not know the keys in the cookie any more, or somebody says so in its name (NTS NAK): keys are exchanged anew"},
+
+	KeyExchangeWaiting:         {"key_exchange_waiting", "there are no NTS keys yet: the key exchange with the server has not ended"},
+	KeyExchangeConnect:         {"key_exchange_connect", "the NTS key exchange did not come about: no connection, no TLS 1.3, or no ntske/1"},
+	KeyExchangeCertificate:     {"key_exchange_certificate", "the certificate shown in the NTS key exchange is not one to be trusted for that name"},
+	KeyExchangeCertificateTime: {"key_exchange_certificate_time", "the time is not within the dates of the certificate shown in the NTS key exchange"},
+	KeyExchangeMalformed:       {"key_exchange_malformed", "what the other side said in the NTS key exchange is not as RFC 8915 has it"},
+	KeyExchangeNegotiation:     {"key_exchange_negotiation", "the two sides of the NTS key exchange have no protocol or no AEAD in common"},
+	KeyExchangeRefused:         {"key_exchange_refused", "the server refused the NTS key exchange, or warned of something unknown"},
+	KeyExchangeDenied:          {"key_exchange_denied", "the client's address is not among those allowed to exchange keys"},
+	KeyExchangeRate:            {"key_exchange_rate", "keys are exchanged more often than the rate limit allows"},
+
+	RequestNTSMalformed:     {"request_nts_malformed", "the request's NTS fields are not as RFC 8915 has them"},
+	RequestNTSCookie:        {"request_nts_cookie", "the request's NTS cookie was not made with keys that are known here: too old, or not ours"},
+	RequestNTSAuthenticator: {"request_nts_authenticator", "the request's NTS authenticator is wrong: altered or forged"},
 
 	BroadcastUnsynchronised: {"broadcast_unsynchronised", "the clock is not synchronised, so nothing is sent; the message will not be delivered"},
 	BroadcastWindow:         {"broadcast_window", "too much of what was sent is not delivered yet; the message will not be delivered, try again later"},

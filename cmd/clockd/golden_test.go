@@ -41,7 +41,7 @@ func goodHost() *host {
 			Name: fmt.Sprintf("ntp%d.example", i+1), Address: pointer(fmt.Sprintf("192.0.2.%d:123", i+1)), Selected: i == 0, Weight: []float64{0.62, 0.2, 0.178, 0.002}[i],
 			Reach: 0xff, PollS: 16, NextPollS: 3, Stratum: pointer(uint8(1)), ReferenceID: pointer("GPS"), Interleaved: i == 0, OffsetS: pointer(float64(i-1) * 1.3e-6),
 			LowS: pointer(float64(i-1)*1.3e-6 - 40e-6), HighS: pointer(float64(i-1)*1.3e-6 + 60e-6), DelayS: pointer(115e-6), LastSampleAgeS: pointer(0.448 + float64(i)),
-			TransmitStamp: "kernel", ReceiveStamp: "kernel", Sent: 90, Received: 90, Samples: 90,
+			TransmitStamp: "kernel", ReceiveStamp: "kernel", Sent: 90, Received: 90, Samples: 90, Authentication: []string{"nts", "key", "none", "none"}[i],
 		})
 	}
 	return h

@@ -69,6 +69,9 @@ func (a *app) showStatus(s *control.Status, sources []control.Source) {
 	if n := s.Server; n != nil {
 		a.fact("serving", fmt.Sprintf("%s; %d requests, %d answers (%d interleaved)", firstOf(strings.Join(n.Listening, ", "), "nowhere"), n.Requests, n.Answers,
 			n.InterleavedAnswers))
+		if k := n.NTS; k != nil {
+			a.fact("NTS keys", fmt.Sprintf("given on %s; %d exchanges, %d answers under NTS", firstOf(strings.Join(k.Listening, ", "), "nothing"), k.Exchanges, n.NTSAnswers))
+		}
 	}
 	a.fact("counter", fmt.Sprintf("%s, drift bound %g ppm", s.Counter.Spec, s.Counter.DriftBoundPPM))
 	a.fact("page", s.Page)
@@ -141,7 +144,7 @@ func (a *app) showSources(s *control.Sources) {
 		return
 	}
 	a.print("%s  %s\n\n", a.paint(statusColour(s.Status), statusSign(s.Status)+" "+s.Status.String()), firstOf(strings.Join(explain.Sources(s), "; "), s.Reason.Explain()))
-	rows := [][]string{{" ", "SOURCE", "VERDICT", "OFFSET", "± BOUND", "ROUND TRIP", "LAST", "ANSWERED", "POLL", "STRATUM", "STAMPS", "ADDRESS"}}
+	rows := [][]string{{" ", "SOURCE", "VERDICT", "OFFSET", "± BOUND", "ROUND TRIP", "LAST", "ANSWERED", "POLL", "STRATUM", "AUTH", "STAMPS", "ADDRESS"}}
 	for i := range s.Sources {
 		rows = append(rows, sourceRow(&s.Sources[i]))
 	}
@@ -219,7 +222,7 @@ func sourceRow(x *control.Source) []string {
 	return []string{
 		mark, x.Name, explain.Source(x).State, explain.Known(x.OffsetS, explain.Signed), explain.Known(explain.SourceBound(x), explain.Seconds),
 		explain.Known(x.DelayS, explain.Seconds), explain.Known(x.LastSampleAgeS, explain.Seconds), answered(x.Reach), explain.Seconds(x.PollS),
-		explain.Known(x.Stratum, func(n uint8) string { return fmt.Sprint(n) }), stamps, addressOf(x.Name, x.Address),
+		explain.Known(x.Stratum, func(n uint8) string { return fmt.Sprint(n) }), x.Authentication, stamps, addressOf(x.Name, x.Address),
 	}
 }
 

@@ -21,6 +21,8 @@ type Config struct {
 	Agreement *Agreement `toml:"agreement"`
 	// Server is nil when the host does not answer NTP requests.
 	Server *Server `toml:"server"`
+	// NTSServer is nil when the host gives no keys for NTS.
+	NTSServer *NTSServer `toml:"nts_server"`
 	// Local is nil unless this host is the reference.
 	Local *Local `toml:"local"`
 	// HTTP is nil when nothing is served over HTTP.
@@ -71,6 +73,12 @@ type Source struct {
 	// Key is the identifier of the symmetric key of its exchanges, PublicKey the server's identity; of both at most one is set.
 	Key       KeyID     `toml:"key"`
 	PublicKey PublicKey `toml:"public_key"`
+	// NTS: its answers are authenticated by Network Time Security, for which keys are exchanged at NTSPort of Address's host. NTSCA
+	// is a file with those who may vouch for it, "" for those that the system trusts.
+	NTS          bool      `toml:"nts"`
+	NTSPort      int       `toml:"nts_port"`
+	NTSCA        string    `toml:"nts_ca"`
+	NTSTimeCheck TimeCheck `toml:"nts_time_check"`
 }
 
 // Selection says how the sources are weighed against each other.

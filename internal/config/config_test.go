@@ -18,7 +18,9 @@ const source = "[[source]]\naddress = \"a.example\"\n"
 
 const (
 	keysFile = "[keys]\nfile = \"/k\"\n"
-	identity = "[identity]\nkey_file = \"/i\"\n"
+	// ntsServer has all that an [nts_server] must have.
+	ntsServer = "[nts_server]\ncert_file = \"/c\"\nkey_file = \"/k\"\n"
+	identity  = "[identity]\nkey_file = \"/i\"\n"
 	// alice is the public key of RFC 7748 section 6.1.
 	alice = "clockd-public-1:hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmqnXpTc"
 )
@@ -110,6 +112,23 @@ func TestEachMistakeIsFoundWhereItStands(t *testing.T) {
 		{"http certificate without key", source + "[http]\ncert_file = \"/k\"\n", 4, 1, "key_file"},
 		{"http relative", source + "[http]\ntoken_file = \"t\"\n", 4, 1, "begins with /"},
 		{"http insecure on loopback", source + "[http]\ninsecure = true\n", 4, 1, "nothing to allow"},
+		{"nts port alone", source + "nts_port = 4461\n", 3, 1, "write nts = true as well"},
+		{"nts ca alone", source + "nts_ca = \"/ca\"\n", 3, 1, "write nts = true as well"},
+		{"nts port", source + "nts = true\nnts_port = 0\n", 4, 1, "out of range"},
+		{"nts relative", source + "nts = true\nnts_ca = \"ca\"\n", 4, 1, "begins with /"},
+		{"nts time check", source + "nts = true\nnts_time_check = \"never\"\n", 4, 1, `write "after_first" or "always"`},
+		{"nts of a pool", source + "nts = true\npool = true\n", 3, 1, "no certificate in common"},
+		{"nts and a key", source + "nts = true\nkey = 5\n" + keysFile, 3, 1, "remove one of the two"},
+		{"nts server alone", source + ntsServer, 3, 2, "add [server]"},
+		{"nts server without certificate", source + "[server]\n[nts_server]\nkey_file = \"/k\"\n", 4, 2, "write cert_file ="},
+		{"nts server without key", source + "[server]\n[nts_server]\ncert_file = \"/k\"\n", 4, 2, "write key_file ="},
+		{"nts cookie keys", source + "[server]\n" + ntsServer + "cookie_key_file = \"k\"\n", 7, 1, "begins with /"},
+		{"nts rotation", source + "[server]\n" + ntsServer + "rotate = \"1ms\"\n", 7, 1, "out of range"},
+		{"nts rate", source + "[server]\n" + ntsServer + "rate = 0\n", 7, 1, "out of range"},
+		{"nts burst", source + "[server]\n" + ntsServer + "burst = 0\n", 7, 1, "out of range"},
+		{"nts ntp server", source + "[server]\n" + ntsServer + "ntp_server = \"a b\"\n", 7, 1, "not an address"},
+		{"nts listen nothing", source + "[server]\n" + ntsServer + "listen = []\n", 7, 1, "the list is empty"},
+		{"nts listen twice", source + "[server]\n" + ntsServer + "listen = [\":1\", \":1\"]\n", 7, 17, "in the list already"},
 		{"influx without server", source + "[influx]\nbucket = \"b\"\n", 3, 2, "there is no server"},
 		{"influx without bucket", source + "[influx]\nurl = \"http://127.0.0.1:8086\"\n", 3, 2, "points need a place"},
 		{"influx url", source + "[influx]\nbucket = \"b\"\nurl = \"127.0.0.1:8086\"\n", 5, 1, "not the address of a server"},
@@ -165,7 +184,7 @@ func TestAllMistakesAreReportedAtOnceInTheOrderOfTheLines(t *testing.T) {
 
 func TestEveryValueIsRead(t *testing.T) {
 	document := `
-source = [{ address = "192.0.2.1:1123", poll = "1s", burst = 2, burst_spacing = "100ms", timeout = "2s", interleaved = false, min_delay = "10us", max_error = "5ms" },
+source = [{ address = "192.0.2.1:1123", poll = "1s", burst = 2, burst_spacing = "100ms", timeout = "2s", interleaved = false, min_delay = "10us", max_error = "5ms", nts = true, nts_port = 4461, nts_ca = "/ca", nts_time_check = "always" },
           { address = "pool.example", pool = true, pool_size = 3, key = 7 },
           { address = "peer.example", public_key = "` + alice + `" }]
 [counter]
@@ -192,6 +211,15 @@ interleaved = false
 keys = [8, 4294967295]
 public_keys = ["` + alice + `"]
 require = ["10.2.0.0/16"]
+[nts_server]
+listen = ["127.0.0.1:3"]
+cert_file = "/nc"
+key_file = "/nk"
+cookie_key_file = "/nm"
+rotate = "2h"
+ntp_server = "ntp.example.org:1123"
+rate = 0.5
+burst = 3
 [keys]
 file = "/k"
 [identity]
@@ -232,7 +260,8 @@ events_limit = "2MiB"
 			Duration(5 * time.Second)},
 		Source: []Source{
 			{Address: Address{"192.0.2.1", 1123}, PoolSize: 4, Poll: Duration(time.Second), Burst: 2, BurstSpacing: Duration(100 * time.Millisecond),
-				Timeout: Duration(2 * time.Second), MinDelay: Duration(10 * time.Microsecond), MaxError: Duration(5 * time.Millisecond)},
+				Timeout: Duration(2 * time.Second), MinDelay: Duration(10 * time.Microsecond), MaxError: Duration(5 * time.Millisecond),
+				NTS: true, NTSPort: 4461, NTSCA: "/ca", NTSTimeCheck: TimeCheckAlways},
 			func() Source {
 				s := defaultSource()
 				s.Address, s.Pool, s.PoolSize, s.Key = Address{"pool.example", 123}, true, 3, 7
@@ -250,6 +279,10 @@ events_limit = "2MiB"
 			Listen: []Listen{Listen(netip.MustParseAddrPort("127.0.0.1:1")), Listen(netip.MustParseAddrPort("[::]:2"))},
 			Allow:  []Prefix{prefix("10.0.0.0/8"), prefix("::1/128")}, Deny: []Prefix{prefix("10.1.0.0/16")}, Rate: 2.5, Burst: 9,
 			Keys: []KeyID{8, 4294967295}, PublicKeys: []PublicKey{publicKey}, Require: []Prefix{prefix("10.2.0.0/16")},
+		},
+		NTSServer: &NTSServer{
+			Listen: []Listen{Listen(netip.MustParseAddrPort("127.0.0.1:3"))}, CertFile: "/nc", KeyFile: "/nk", CookieKeyFile: "/nm",
+			Rotate: Duration(2 * time.Hour), NTPServer: "ntp.example.org:1123", Rate: 0.5, Burst: 3,
 		},
 		Page: Page{"/a"}, Control: Control{"/b", "adm", 0o600}, State: State{"/c"},
 		HTTP: &HTTP{[]Listen{Listen(netip.MustParseAddrPort("[::]:9"))}, "/cert", "/key", "/token", false},
@@ -293,6 +326,20 @@ func TestBuiltInConfigurationsAreValid(t *testing.T) {
 	}
 	if n := len(Public(testPaths()).Source); n < 5 {
 		t.Errorf("only %d public operators: two false ones could not be outvoted", n)
+	}
+	// Whoever owns the network can speak for all that have no NTS: they may be false together.
+	plain, all := 0, 0
+	for _, s := range Public(testPaths()).Source {
+		n := 1
+		if s.Pool {
+			n = s.PoolSize
+		}
+		if all += n; !s.NTS {
+			plain += n
+		}
+	}
+	if f := (all - 1) / 2; plain > f {
+		t.Errorf("%d of %d public sources have no NTS, and only %d may be false", plain, all, f)
 	}
 }
 

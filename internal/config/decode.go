@@ -222,6 +222,8 @@ func setDefault(p any) {
 		*x = defaultServer()
 	case *Agreement:
 		*x = defaultAgreement()
+	case *NTSServer:
+		*x = defaultNTSServer()
 	case *Local:
 		*x = defaultLocal()
 	case *HTTP:

@@ -29,6 +29,7 @@ func defaultSource() Source {
 	return Source{
 		PoolSize: 4, Poll: Duration(16 * time.Second), Burst: 4, BurstSpacing: Duration(500 * time.Millisecond),
 		Timeout: Duration(time.Second), Interleaved: true, MaxError: Duration(time.Second),
+		NTSPort: ntsPort, NTSTimeCheck: TimeCheckAfterFirst,
 	}
 }
 
@@ -49,20 +50,24 @@ func defaultHTTP() HTTP {
 }
 
 // publicServers are independent operators on purpose: with f of n allowed to be false, two names of one operator are one.
-// None of them smears leap seconds, because a smeared source contradicts the others for a whole day.
+// None of them smears leap seconds, because a smeared source contradicts the others for a whole day. Those that anybody on the path
+// can forge, which have no NTS, are no more than f: whoever owns the network cannot outvote the others in their names.
 var publicServers = [...]struct {
 	name string
+	nts  bool
 	pool int
 }{
-	{"time.cloudflare.com", 0}, // Cloudflare, anycast
-	{"ntp.se", 0},              // Netnod, Sweden, anycast
-	{"ptbtime1.ptb.de", 0},     // PTB, Germany's metrology institute
-	{"time.nist.gov", 0},       // NIST, the United States' metrology institute
-	{"2.pool.ntp.org", 4},      // volunteers near this host, IPv4 and IPv6
+	{"time.cloudflare.com", true, 0}, // Cloudflare, anycast
+	{"nts.netnod.se", true, 0},       // Netnod, Sweden, anycast
+	{"ptbtime1.ptb.de", true, 0},     // PTB, Germany's metrology institute
+	{"ntppool1.time.nl", true, 0},    // SIDN Labs, the Netherlands
+	{"a.st1.ntp.br", true, 0},        // NIC.br, Brazil
+	{"time.nist.gov", false, 0},      // NIST, the United States' metrology institute
+	{"2.pool.ntp.org", false, 2},     // volunteers near this host, IPv4 and IPv6
 }
 
-// Public is the configuration of a daemon that was given none: it follows several independent public servers, slowly enough
-// for a guest, and serves nobody.
+// Public is the configuration of a daemon that was given none: it follows several independent public servers, most of them under NTS,
+// slowly enough for a guest, and serves nobody.
 func Public(paths Paths) *Config {
 	c := Default(paths)
 	c.Clock.TargetError = Duration(time.Millisecond) // what public servers are good for: they are asked no more than that needs
@@ -70,6 +75,7 @@ func Public(paths Paths) *Config {
 		s := defaultSource()
 		s.Address = Address{Host: p.name, Port: 123}
 		s.Poll, s.MaxPoll, s.BurstSpacing = Duration(64*time.Second), Duration(1024*time.Second), Duration(time.Second)
+		s.NTS = p.nts
 		if p.pool > 0 {
 			s.Pool, s.PoolSize = true, p.pool
 		}

@@ -20,10 +20,16 @@ func readDocumentation(t *testing.T) string {
 	return string(b)
 }
 
-func examples(t *testing.T) []string {
+func examples(t *testing.T) []string { return examplesOf(t, documentation) }
+
+func examplesOf(t *testing.T, path string) []string {
 	t.Helper()
 	var out []string
-	for _, m := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(readDocumentation(t), -1) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		out = append(out, m[1])
 	}
 	return out
@@ -36,6 +42,7 @@ func TestDocumentedExamplesAreGood(t *testing.T) {
 	if len(list) < 5 {
 		t.Fatalf("only %d examples found in %s", len(list), documentation)
 	}
+	list = append(list, examplesOf(t, "../../docs/sources.md")...)
 	for i, e := range list {
 		if _, err := Parse(documentation, []byte(e), rootPaths()); err != nil {
 			t.Errorf("example %d: %v\n%s", i+1, err, e)
@@ -69,7 +76,7 @@ func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n[influx]\nurl = \"http://127.0.0.1:8086\"\nbucket = \"clockd\"\n"), rootPaths())
+	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n[influx]\nurl = \"http://127.0.0.1:8086\"\nbucket = \"clockd\"\n[nts_server]\ncert_file = \"/etc/clockd/nts.crt\"\nkey_file = \"/etc/clockd/nts.key\"\n"), rootPaths())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func (d *decoder) validateClients(c *Config, followed map[KeyID]int) {
 		}
 		clients[p] = true
 	}
-	if len(s.Require) > 0 && len(s.Keys)+len(s.PublicKeys) == 0 && !d.bad["server.keys"] && !d.bad["server.public_keys"] {
+	if len(s.Require) > 0 && len(s.Keys)+len(s.PublicKeys) == 0 && c.NTSServer == nil && !d.bad["server.keys"] && !d.bad["server.public_keys"] {
 		d.complain("server.require", "no client has a key, so none of these could be answered; list their keys in keys or public_keys, or use deny")
 	}
 }

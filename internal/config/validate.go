@@ -79,6 +79,9 @@ func (d *decoder) validate(c *Config) {
 	} else {
 		d.path("state.path", c.State.Path)
 	}
+	if c.NTSServer != nil {
+		d.validateNTSServer(c) // after the state's path
+	}
 	if c.Log.Events != "" {
 		d.path("log.events", c.Log.Events)
 	}
@@ -118,6 +121,7 @@ func (d *decoder) validateSource(path string, s *Source) {
 	within(d, path+".min_delay", s.MinDelay, 0, Duration(10*time.Second), showDuration)
 	within(d, path+".max_error", s.MaxError, Duration(time.Microsecond), Duration(time.Hour), showDuration)
 	within(d, path+".pool_size", s.PoolSize, 1, 16, showInt)
+	d.validateNTS(path, s)
 	if d.has[path+".pool_size"] && !s.Pool {
 		d.complain(path+".pool_size", "this source is not a pool; write pool = true as well")
 	}

@@ -101,7 +101,8 @@ func (d *daemon) chores() error {
 		d.options.Notify("WATCHDOG=1")
 	}
 	d.tellStatus()
-	if d.server != nil && now.After(d.nextListen) && len(d.server.wanted) > 0 {
+	d.exchangeKeys()
+	if d.server != nil && now.After(d.nextListen) && !d.listening() {
 		d.listen()
 	}
 	if d.web != nil && now.After(d.nextWeb) && d.web.Trouble() != "" {
@@ -178,6 +179,9 @@ func (d *daemon) loadState() {
 		return
 	}
 	s, err := loadState(path)
+	if s != nil {
+		d.lastRight = s.Saved
+	}
 	if s != nil {
 		d.nodeConfig.Rate, d.nodeConfig.RateStd, err = s.rateFor(d.counter.Spec(), d.counter.Frequency(), float64(d.config.Counter.DriftBound))
 	}

@@ -40,6 +40,8 @@ type daemon struct {
 	client     *client
 	server     *server
 	resolver   *resolver
+	exchanger  *exchanger
+	ntsServer  *ntsServer
 	page       *virtualclock.PageWriter
 	secrets    *secrets
 	// sealed is the last request that was sent under a key.
@@ -69,6 +71,11 @@ type daemon struct {
 	beganAt   hw.Ticks
 	beganTime virtualclock.Time
 	toldEpoch virtualclock.Epoch
+
+	// lastRight is when the clock was last right, by the state file; timeKnown: datesHold has seen a sound clock, in datesEpoch.
+	lastRight  time.Time
+	timeKnown  bool
+	datesEpoch virtualclock.Epoch
 
 	reloads                                                        uint64
 	reloadError, stateError, controlError, counterError            string
@@ -109,7 +116,7 @@ func Run(ctx context.Context, o Options) error {
 func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	d := &daemon{
 		options: o, config: o.Config, log: o.Log, started: time.Now(), questions: make(chan command),
-		journal: journal.New(time.Now), history: web.NewHistory(), keeper: newKeeper(), resolver: newResolver(ctx, o.Lookup),
+		journal: journal.New(time.Now), history: web.NewHistory(), keeper: newKeeper(), resolver: newResolver(ctx, o.Lookup), exchanger: newExchanger(ctx),
 		timer: time.NewTimer(time.Hour),
 	}
 	d.reporter = newReporter(o.Log, time.Now, d.journal)
@@ -151,7 +158,9 @@ func (d *daemon) close() {
 		d.web.Close()
 	}
 	d.retired.Wait()
+	d.exchanger.Close()
 	d.resolver.Close()
+	d.closeNTSServer()
 	if d.server != nil {
 		d.server.Close()
 	}
@@ -273,6 +282,7 @@ func (d *daemon) stampOptions() hw.StampOptions {
 
 // openServer starts to serve, or stops, as the configuration says.
 func (d *daemon) openServer() error {
+	d.closeNTSServer()
 	if d.server != nil {
 		d.server.Close()
 		d.server = nil
@@ -280,12 +290,18 @@ func (d *daemon) openServer() error {
 	if d.config.Server == nil {
 		return nil
 	}
+	if c := d.config.NTSServer; c != nil {
+		var err error
+		if d.ntsServer, err = newNTSServer(c, d.config.Server, d.log); err != nil {
+			return err
+		}
+	}
 	// Not the requests' seed, which the event log shows.
 	var seed [32]byte
 	if _, err := rand.Read(seed[:]); err != nil {
 		return fmt.Errorf("daemon: the system gives no secret seed: %w", err)
 	}
-	s, err := newServer(d.config.Server, d.secrets, d.counter, d.stampOptions(), seed, d.options.Lie)
+	s, err := newServer(d.config.Server, d.secrets, d.counter, d.stampOptions(), seed, d.options.Lie, d.ntsServer)
 	if err != nil {
 		return err
 	}
@@ -310,6 +326,22 @@ func (d *daemon) listen() {
 			d.log.Error("not serving yet, trying again", "error", err)
 		}
 	}
+	if s := d.ntsServer; s != nil {
+		s.Serves(d.server.Addresses())
+		for _, err := range s.Listen() {
+			d.log.Error("not exchanging keys for NTS yet, trying again", "error", err)
+		}
+	}
+}
+
+// listening reports whether every address is served.
+func (d *daemon) listening() bool {
+	waiting := len(d.server.wanted) > 0
+	if d.ntsServer != nil {
+		_, _, _, keys := d.ntsServer.state()
+		waiting = waiting || keys
+	}
+	return !waiting
 }
 
 // openNode makes the node and hands it its first event.
@@ -398,6 +430,7 @@ func (d *daemon) begin() error {
 	}
 	d.beganAt, d.beganTime = now, realtime
 	d.handleAt(now, node.Event{Kind: node.EventStart, Realtime: realtime})
+	d.exchangeKeys()
 	return nil
 }
 

@@ -1,12 +1,16 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon/web"
 	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/node"
+	"github.com/clockd/clockd/internal/nts/ke"
+	"github.com/clockd/clockd/reason"
 )
 
 // secrets is what the key files of a configuration hold, as far as the configuration uses it. The node knows nothing of it: the
@@ -28,6 +32,11 @@ type secrets struct {
 func CheckKeys(c *config.Config) error {
 	if _, err := loadSecrets(c); err != nil {
 		return err
+	}
+	if n := c.NTSServer; n != nil && n.CookieKeyFile != "" {
+		if _, err := loadMasters(n.CookieKeyFile); err != nil {
+			return fmt.Errorf("nts_server.cookie_key_file: %w", err)
+		}
 	}
 	if c.Influx != nil {
 		if err := influxTarget(c.Influx).Check(); err != nil {
@@ -53,7 +62,17 @@ func loadSecrets(c *config.Config) (*secrets, error) {
 		}
 	}
 	s := &secrets{}
+	if c.NTSServer != nil {
+		if _, err := loadPair(c.NTSServer); err != nil {
+			return nil, err
+		}
+	}
 	for i := range c.Source {
+		if c.Source[i].NTS {
+			if _, err := ke.LoadCA(c.Source[i].NTSCA); err != nil {
+				return nil, fmt.Errorf("source[%d].nts_ca: %w", i, err)
+			}
+		}
 		k, err := sourceKey(&c.Source[i], file, identity, c.Keys.File)
 		if err != nil {
 			return nil, fmt.Errorf("source[%d]: %w", i, err)
@@ -138,6 +157,9 @@ func (d *daemon) lockSources() {
 
 // nodeKey is what the node may know of a slot's key.
 func (s *slot) nodeKey() node.SourceKey {
+	if s.nts != nil {
+		return node.SourceKey{NTS: true, Version: s.keyVersion}
+	}
 	if s.key == nil {
 		return node.SourceKey{}
 	}
@@ -146,6 +168,14 @@ func (s *slot) nodeKey() node.SourceKey {
 
 // seal fills in the MAC that the node left room for. The packet itself is left as it is: the event log shows what the node said.
 func (d *daemon) seal(s *slot, packet []byte) ([]byte, error) {
+	if s.nts != nil {
+		sealed, ok := s.nts.request(d.sealed[:0], packet)
+		if !ok {
+			return nil, errors.New("daemon: the request could not be put under NTS")
+		}
+		d.sealed = sealed
+		return sealed, nil
+	}
 	if s.key == nil {
 		return packet, nil
 	}
@@ -157,5 +187,11 @@ func (d *daemon) seal(s *slot, packet []byte) ([]byte, error) {
 	return sealed, nil
 }
 
-// authentic reports whether a datagram is its source's, as far as a key can tell.
-func (s *slot) authentic(datagram []byte) bool { return s.key != nil && s.key.Open(datagram) }
+// authentic reports whether a datagram is its source's, as far as a key can tell, and under NTS what is wrong with it if not.
+func (s *slot) authentic(datagram []byte) (bool, reason.Code) {
+	if s.nts != nil {
+		code := s.nts.judge(datagram, time.Now())
+		return code == reason.OK, code
+	}
+	return s.key != nil && s.key.Open(datagram), reason.OK
+}

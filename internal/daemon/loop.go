@@ -60,6 +60,8 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.take(m)
 		case <-d.timer.C:
 			d.wake()
+		case r := <-d.exchanger.results:
+			d.exchanged(r)
 		case r := <-d.resolver.results:
 			d.resolved(r)
 		case q := <-d.questions:
@@ -161,6 +163,9 @@ func (d *daemon) publish(p *node.Publication) {
 		d.journal.Add(journal.Entry{Topic: journal.TopicEpoch, Epoch: p.Clock.Epoch})
 	}
 	d.published = *p
+	if !d.datesHold(p) {
+		return // it is void, and the next publication says so
+	}
 	if err := d.page.PublishReason(&p.Clock, p.Reason); err != nil {
 		d.log.Error("the page refuses the clock", "error", err)
 	}
@@ -180,9 +185,14 @@ func (d *daemon) send(a *node.Action) {
 		d.queue = append(d.queue, node.Event{Kind: node.EventSent, Source: a.Source, Sequence: a.Sequence, Stamp: stamp})
 		return
 	}
-	if errors.Is(err, reason.SourceResolve) {
-		// The resolver's own words are in s already.
-		d.queue = append(d.queue, node.Event{Kind: node.EventSendFailed, Source: a.Source, Sequence: a.Sequence, Reason: reason.SourceResolve})
+	if errors.Is(err, reason.SourceResolve) || errors.Is(err, reason.KeyExchangeWaiting) {
+		// What the resolver or the key exchange has to say is in s already.
+		why := s.why
+		if why == reason.OK {
+			s.why = reason.KeyExchangeWaiting
+			why = s.why
+		}
+		d.queue = append(d.queue, node.Event{Kind: node.EventSendFailed, Source: a.Source, Sequence: a.Sequence, Reason: why})
 		return
 	}
 	var m mail
@@ -193,6 +203,11 @@ func (d *daemon) send(a *node.Action) {
 }
 
 func (d *daemon) sendTo(s *slot, a *node.Action) (hw.Stamp, error) {
+	if s.nts != nil {
+		if d.exchangeKeys(); !s.address.IsValid() || !s.nts.usable() {
+			return hw.Stamp{}, reason.KeyExchangeWaiting
+		}
+	}
 	if !s.address.IsValid() {
 		return hw.Stamp{}, reason.SourceResolve
 	}
@@ -227,6 +242,9 @@ func (d *daemon) unanswered(s *slot) {
 		return
 	}
 	d.unlink(s)
+	if s.nts != nil {
+		s.nts.again = true // another server may have to be asked
+	}
 	for _, e := range d.allEntries() {
 		for _, x := range e.slots {
 			if x == s && e.question != nil {
@@ -257,7 +275,8 @@ func (d *daemon) take(m *mail) {
 		if s.why != reason.OK {
 			s.why, s.detail = reason.OK, ""
 		}
-		d.handle(node.Event{Kind: node.EventPacket, Source: s.id, Stamp: m.stamp, Packet: m.room[:m.n], Authentic: s.authentic(m.room[:m.n])})
+		authentic, why := s.authentic(m.room[:m.n])
+		d.handle(node.Event{Kind: node.EventPacket, Source: s.id, Stamp: m.stamp, Packet: m.room[:m.n], Authentic: authentic, Reason: why})
 	case mailStamp:
 		if sequence, ok := m.link.recall(m.id); ok {
 			d.handle(node.Event{Kind: node.EventSent, Source: s.id, Sequence: uint32(sequence), Stamp: m.stamp})

@@ -73,6 +73,9 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 	gone, entries, ask = append(gone, gonePeers...), append(entries, peerEntries...), append(ask, askPeers...)
 	for _, s := range gone {
 		d.unlink(s)
+		if s.nts != nil && s.nts.cancel != nil {
+			s.nts.cancel()
+		}
 	}
 	for _, e := range entries {
 		if e.question != nil {
@@ -82,7 +85,7 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 	for _, e := range ask {
 		e.question = d.resolver.Ask(e.config.Address.Host)
 	}
-	if !reflect.DeepEqual(before.Server, next.Server) || before.Stamps != next.Stamps || !sameKeys(clients, locks.clients) {
+	if !reflect.DeepEqual(before.Server, next.Server) || before.Stamps != next.Stamps || !sameKeys(clients, locks.clients) || !reflect.DeepEqual(before.NTSServer, next.NTSServer) {
 		if err := d.openServer(); err != nil {
 			d.reloadError = err.Error()
 			d.log.Error("not serving", "error", err)
@@ -93,6 +96,7 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 	}
 	d.openWeb() // always: certificates and tokens are renewed in their files
 	d.configureNode()
+	d.exchangeKeys()
 	d.log.Info("the configuration was reloaded", "path", d.options.ConfigPath)
 	d.journal.Add(journal.Entry{Topic: journal.TopicConfig})
 }

@@ -123,14 +123,14 @@ func (r *reporter) write(level slog.Level, p *node.Report, name string, suppress
 func reportLevel(p *node.Report) slog.Level {
 	switch p.Topic {
 	case "clock":
-		if p.Status == virtualclock.Synchronised || p.Reason == reason.NeverSynchronised || p.Reason == reason.SourceWaiting {
+		if p.Status == virtualclock.Synchronised || p.Reason == reason.NeverSynchronised || p.Reason == reason.SourceWaiting || p.Reason == reason.KeyExchangeWaiting {
 			return slog.LevelInfo
 		}
 		return slog.LevelWarn
 	case "disruption":
 		return slog.LevelWarn
 	case "source":
-		if p.Reason == reason.OK || p.Reason == reason.SourceWaiting {
+		if p.Reason == reason.OK || p.Reason == reason.SourceWaiting || p.Reason == reason.KeyExchangeWaiting {
 			return slog.LevelInfo
 		}
 		return slog.LevelWarn

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +14,8 @@ import (
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/node"
+	"github.com/clockd/clockd/internal/ntp"
+	"github.com/clockd/clockd/internal/nts"
 	"github.com/clockd/clockd/internal/peerwire"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/sync/roundtrip"
@@ -27,6 +30,8 @@ type server struct {
 	lie func(to keys.PublicKey, a *peerwire.Answer) bool
 	// What follows belongs to the goroutine. silent: the request that is being answered gets no answer.
 	responder *roundtrip.Responder
+	nts       *nts.Responder // nil: NTS is not spoken
+	masters   func() *nts.Masters
 	arrival   hw.Stamp // of the request that is being answered
 	silent    bool
 	request   [packetRoom]byte
@@ -41,7 +46,7 @@ type server struct {
 	answers   uint64
 	// interleaved is how many of the answers were in interleaved mode, authenticated how many under a key: the responder's own
 	// figures belong to the server's goroutine.
-	interleaved, authenticated uint64
+	interleaved, authenticated, underNTS uint64
 
 	rejected  reason.Counts
 	listening []netip.AddrPort
@@ -53,7 +58,7 @@ type server struct {
 
 // newServer makes a server that listens nowhere yet.
 func newServer(c *config.Server, locks *secrets, counter hw.Counter, stamps hw.StampOptions, seed [32]byte,
-	lie func(keys.PublicKey, *peerwire.Answer) bool) (*server, error) {
+	lie func(keys.PublicKey, *peerwire.Answer) bool, exchange *ntsServer) (*server, error) {
 	resolution, err := hw.MeasureResolution(counter)
 	if err != nil {
 		return nil, fmt.Errorf("daemon: %w", err)
@@ -61,7 +66,17 @@ func newServer(c *config.Server, locks *secrets, counter hw.Counter, stamps hw.S
 	// What is said of the precision covers the tick that a reading stands for.
 	tick := float64(max(resolution.Granularity, 1)) / counter.Frequency().Hertz
 	s := &server{counter: counter, stamps: stamps, lie: lie}
+	var speaks ntp.NTS
+	if exchange != nil {
+		// The nonces need not be secret, but must not repeat: the seed is this run's own.
+		s.masters = exchange.masters.Load
+		if s.nts, err = nts.NewResponder(s.masters(), rand.NewChaCha8(seed)); err != nil {
+			return nil, fmt.Errorf("daemon: %w", err)
+		}
+		speaks = s.nts
+	}
 	responder, err := roundtrip.NewResponder(roundtrip.ResponderConfig{
+		NTS:  speaks,
 		Keys: keys.NewRing(locks.clients...), Require: config.Prefixes(c.Require), Extend: s.extend(locks),
 		Allow: config.Prefixes(c.Allow), Deny: config.Prefixes(c.Deny), RatePerSecond: c.Rate, Burst: c.Burst,
 		Interleaved: c.Interleaved, Hertz: counter.Frequency().Hertz, Precision: int8(math.Ceil(math.Log2(tick))), Seed: seed,
@@ -133,7 +148,7 @@ func (s *server) status() *control.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := &control.Server{Listening: []string{}, Error: strings.Join(s.troubles, "; "), Requests: s.requests, Answers: s.answers,
-		InterleavedAnswers: s.interleaved, AuthenticatedAnswers: s.authenticated, Rejected: s.rejected.Map()}
+		InterleavedAnswers: s.interleaved, AuthenticatedAnswers: s.authenticated, NTSAnswers: s.underNTS, Rejected: s.rejected.Map()}
 	for _, a := range s.listening {
 		out.Listening = append(out.Listening, a.String())
 	}
@@ -193,7 +208,7 @@ func (s *server) respond(l *link, d *hw.Datagram) {
 	if sent {
 		s.answers++
 		stats := s.responder.Stats()
-		s.interleaved, s.authenticated = stats.Interleaved, stats.Authenticated
+		s.interleaved, s.authenticated, s.underNTS = stats.Interleaved, stats.Authenticated, stats.NTS
 	}
 	if code != reason.OK {
 		s.rejected.Add(code)
@@ -211,6 +226,7 @@ func (s *server) reply(l *link, d *hw.Datagram) (code reason.Code, sent bool) {
 		said = nil
 	}
 	s.arrival, s.silent = d.Stamp, false
+	s.renew()
 	reply, token, code := s.responder.Respond(s.request[:d.N], d.From, d.Stamp, s.counter.Read(), &k, said, s.answer[:0])
 	if reply == nil || s.silent {
 		return code, false

@@ -29,6 +29,9 @@ type slot struct {
 	// key authenticates the exchanges; nil: nobody does. keyVersion counts its changes.
 	key        *keys.Key
 	keyVersion uint64
+	// nts is the source's side of NTS, nil if it does not speak it; timeCheck how its certificates' dates are checked.
+	nts       *association
+	timeCheck config.TimeCheck
 }
 
 // entry is one [[source]] of the configuration.
@@ -55,7 +58,7 @@ func (r *roster) configure(c *config.Config) (goneSlots []*slot, goneEntries, as
 	r.entries, r.maxFalse = nil, int(c.Selection.MaxFalse)
 	for _, s := range c.Source {
 		i := slices.IndexFunc(old, func(e *entry) bool {
-			return e.config.Address == s.Address && e.config.Pool == s.Pool && e.config.PoolSize == s.PoolSize
+			return e.config.Address == s.Address && e.config.Pool == s.Pool && e.config.PoolSize == s.PoolSize && sameNTS(&e.config, &s)
 		})
 		if i >= 0 {
 			e := old[i]
@@ -73,6 +76,9 @@ func (r *roster) configure(c *config.Config) (goneSlots []*slot, goneEntries, as
 		for range size {
 			e.slots = append(e.slots, r.newSlot(e))
 		}
+		if s.NTS {
+			continue // the key exchange finds the address
+		}
 		if ip, err := netip.ParseAddr(s.Address.Host); err == nil {
 			e.slots[0].address, e.slots[0].why = netip.AddrPortFrom(ip.Unmap(), s.Address.Port), reason.OK
 			e.resolved = true
@@ -87,6 +93,11 @@ func (r *roster) configure(c *config.Config) (goneSlots []*slot, goneEntries, as
 	return goneSlots, old, ask
 }
 
+// sameNTS reports whether two sources speak NTS with the same partner under the same conditions.
+func sameNTS(a, b *config.Source) bool {
+	return a.NTS == b.NTS && a.NTSPort == b.NTSPort && a.NTSCA == b.NTSCA && a.NTSTimeCheck == b.NTSTimeCheck
+}
+
 // pad gives the pools as many slots as f false sources need to be outvoted: a pool that was trimmed under a smaller f.
 func (r *roster) pad() {
 	for _, e := range r.entries {
@@ -99,6 +110,10 @@ func (r *roster) pad() {
 func (r *roster) newSlot(e *entry) *slot {
 	r.nextID++
 	s := &slot{id: r.nextID, name: e.config.Address.String(), why: reason.SourceResolve, detail: "not resolved yet"}
+	if e.config.NTS {
+		s.nts = &association{}
+		s.why, s.detail = reason.KeyExchangeWaiting, ""
+	}
 	if e.config.Pool {
 		s.name = fmt.Sprintf("%s#%d", s.name, len(e.slots)+1)
 	}

@@ -86,6 +86,11 @@ func (d *daemon) status(s *node.Snapshot) *control.Status {
 	}
 	if d.server != nil {
 		out.Server = d.server.status()
+		if d.ntsServer != nil {
+			listening, stats, trouble, _ := d.ntsServer.state()
+			out.Server.NTS = &control.NTSServer{Listening: listening, Error: trouble, Exchanges: stats.Granted, Rejected: stats.Rejected.Map(),
+				CookieKeys: d.ntsServer.masters.Load().Count()}
+		}
 	}
 	if d.influx != nil {
 		out.Influx = d.influx.writer.Status()
@@ -144,8 +149,14 @@ func (d *daemon) trouble() []string {
 	if d.server != nil {
 		add("not all addresses are served: ", d.server.status().Error)
 	}
+	if d.ntsServer != nil {
+		_, _, trouble, _ := d.ntsServer.state()
+		add("keys for NTS: ", trouble)
+	}
 	for _, e := range d.allEntries() {
-		if x := e.slots[0]; !e.resolved {
+		if x := e.slots[0]; x.nts != nil && x.detail != "" {
+			add(e.config.Address.String()+" has no NTS keys: ", x.detail)
+		} else if !e.resolved && x.nts == nil {
 			add(e.config.Address.String()+" has no address yet: ", x.detail)
 		}
 	}
@@ -208,7 +219,7 @@ func (d *daemon) sources(s *node.Snapshot) *control.Sources {
 func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 	r := &x.Reading
 	out := control.Source{
-		Name: x.Name, Reason: x.Reason, Weight: x.Weight, Reach: x.Reach, PollS: x.Poll,
+		Name: x.Name, Authentication: "none", Reason: x.Reason, Weight: x.Weight, Reach: x.Reach, PollS: x.Poll,
 		NextPollS:   float64(x.NextPoll.Sub(s.Now)) / d.counter.Frequency().Hertz,
 		Interleaved: x.Interleaved, TransmitStamp: x.TransmitStamp.String(), ReceiveStamp: x.ReceiveStamp.String(),
 		Sent: x.Sent, Received: x.Received, Samples: r.Samples, LastRejection: x.LastRejection, Rejections: x.Rejections.Map(),
@@ -218,7 +229,10 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 	}
 	if slot := d.roster.find(x.ID); slot != nil {
 		if slot.key != nil {
-			out.Key = slot.key.String()
+			out.Key, out.Authentication = slot.key.String(), "key"
+		}
+		if slot.nts != nil {
+			slot.nts.show(&out)
 		}
 		if !slot.address.IsValid() && out.Reason != reason.OK {
 			out.Reason = slot.why

@@ -10,6 +10,8 @@ import (
 	"hash"
 	"slices"
 	"strings"
+
+	"github.com/clockd/clockd/internal/cmac"
 )
 
 // algorithm is one way to make a MAC, under chrony's name for it.
@@ -58,6 +60,24 @@ func (a algorithm) code(secret []byte) (code, error) {
 	}
 	return &digest{hash: a.hash(), secret: slices.Clone(secret)}, nil
 }
+
+// code makes the authentication code of a message. The result is valid until the next call.
+type code interface {
+	sum(message []byte) []byte
+}
+
+// aesCMAC is AES-CMAC.
+type aesCMAC struct{ mac *cmac.MAC }
+
+func newCMAC(key []byte) (code, error) {
+	m, err := cmac.New(key)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	return aesCMAC{m}, nil
+}
+
+func (c aesCMAC) sum(message []byte) []byte { return c.mac.Sum(message) }
 
 // digest is the digest of key and message, one after the other (RFC 5905 section 7.3).
 type digest struct {

@@ -16,24 +16,23 @@ const header = `# The private key of this host's clockd. It never leaves the hos
 # which clockd keygen --show FILE prints.
 `
 
-// read returns a file that holds secrets. One that others may read, or that more than its owner may write, is refused.
-func read(path string) ([]byte, error) {
-	// Without O_NONBLOCK a pipe that nobody writes to would be waited for.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+// Private says whether a file can hold secrets: one that others may read, or that more than its owner may write, cannot.
+func Private(path string) error {
+	f, err := open(path)
 	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
+		return err
+	}
+	_ = f.Close()
+	return nil
+}
+
+// Read returns a file that holds secrets, see Private.
+func Read(path string) ([]byte, error) {
+	f, err := open(path)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("keys: %s is not a file", path)
-	}
-	if mode := info.Mode().Perm(); mode&0o027 != 0 {
-		return nil, fmt.Errorf("keys: %s holds secrets, and with mode %04o others may read or change it: chmod 600 %s (640 if a group must read it)", path, mode, path)
-	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
@@ -41,9 +40,37 @@ func read(path string) ([]byte, error) {
 	return b, nil
 }
 
+// open opens a file that holds secrets.
+func open(path string) (*os.File, error) {
+	// Without O_NONBLOCK a pipe that nobody writes to would be waited for.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	if err := private(f, path); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func private(f *os.File, path string) error {
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("keys: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("keys: %s is not a file", path)
+	}
+	if mode := info.Mode().Perm(); mode&0o027 != 0 {
+		return fmt.Errorf("keys: %s holds secrets, and with mode %04o others may read or change it: chmod 600 %s (640 if a group must read it)", path, mode, path)
+	}
+	return nil
+}
+
 // LoadSymmetrics reads a keys file in chrony's format.
 func LoadSymmetrics(path string) (Symmetrics, error) {
-	b, err := read(path)
+	b, err := Read(path)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +79,7 @@ func LoadSymmetrics(path string) (Symmetrics, error) {
 
 // LoadIdentity reads a private key's file.
 func LoadIdentity(path string) (*Identity, error) {
-	b, err := read(path)
+	b, err := Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; clockd keygen --out %s makes one", err, path)
 	}

@@ -2,6 +2,8 @@ package keys
 
 import (
 	"bytes"
+	"encoding/hex"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -378,4 +380,31 @@ func TestKeyEqual(t *testing.T) {
 	if client.Equal(server) || client.Equal(other) || client.Equal(nil) || none.Equal(client) || !none.Equal(nil) || !client.Equal(client) {
 		t.Error("keys of different roles or hosts are equal")
 	}
+}
+
+func BenchmarkMAC(b *testing.B) {
+	for _, a := range algorithms() {
+		for _, length := range []int{48, 48 + 128} {
+			b.Run(fmt.Sprintf("%s/%d", a.name, length), func(b *testing.B) {
+				c, err := a.code(make([]byte, max(16, a.keyLength)))
+				if err != nil {
+					b.Fatal(err)
+				}
+				message := make([]byte, length)
+				b.ReportAllocs()
+				for b.Loop() {
+					c.sum(message)
+				}
+			})
+		}
+	}
+}
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

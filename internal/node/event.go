@@ -22,7 +22,8 @@ const (
 	// EventTimer: the time that the last ActionWake asked for has come (or passed).
 	EventTimer
 	// EventPacket: a datagram (Packet) came from Source; Stamp is its arrival. Packet is not kept after Step returns. Authentic:
-	// whoever holds the source's key has verified the packet's MAC; where the source has a key, no other packet is used.
+	// whoever holds the source's key has verified the packet; where the source has a key, no other packet is used, and Reason may say
+	// what was wrong with it.
 	EventPacket
 	// EventSent: the departure stamp (Stamp) of the request that ActionSend of this Source numbered Sequence. The daemon
 	// reports a user-space stamp at once, and a better one (kernel, hardware) when the kernel gives it.
@@ -85,7 +86,7 @@ type ActionKind uint8
 // The kinds of actions.
 const (
 	// ActionSend: send Packet to Source and report EventSent with the same Sequence. Packet is valid until the next Step. Where
-	// the source has a key, the digest at the packet's end is zero, for the sender to fill in: a node holds no secret, so that
+	// the source has a key with MACs, the digest at the packet's end is zero, for the sender to fill in: a node holds no secret, so that
 	// what it does can be recorded and replayed.
 	ActionSend ActionKind = iota + 1
 	// ActionWake: deliver EventTimer when the counter reaches At. It replaces the one before.
@@ -243,10 +244,12 @@ type SourceKey struct {
 	Length int    `json:"length"`
 	// Version tells keys apart that have the same identifier: another one means another secret.
 	Version uint64 `json:"version,omitempty"`
+	// NTS: NTS authenticates the exchanges (RFC 8915), and ID and Length are 0. The driver adds its fields to the requests.
+	NTS bool `json:"nts,omitempty"`
 }
 
 func (k SourceKey) vouched() *roundtrip.Vouched {
-	return &roundtrip.Vouched{KeyID: k.ID, Length: k.Length}
+	return &roundtrip.Vouched{KeyID: k.ID, Length: k.Length, NTS: k.NTS}
 }
 
 // PeerConfig is another member of the group.

@@ -112,6 +112,30 @@ func TestSourceWithAKey(t *testing.T) {
 	}
 }
 
+// Under NTS the request is the bare header, and what the driver says of a false answer is its reason.
+func TestSourceUnderNTS(t *testing.T) {
+	l := newLocked(t, SourceKey{NTS: true, Version: 3})
+	if l.asked == 0 {
+		l.poll()
+	}
+	if len(l.raw) != 48 {
+		t.Fatalf("request %x", l.raw)
+	}
+	at := ntp.TimestampFloor(stageEpoch.UnixNano()+int64(l.now), 0)
+	p := ntp.Packet{Version: 4, Mode: ntp.ModeServer, Stratum: 1, Precision: -25, Reference: at, Origin: l.request.Transmit, Receive: at, Transmit: at + 1000}
+	deliver := func(authentic bool, why reason.Code) {
+		l.step(Event{Kind: EventPacket, Source: 1, Packet: p.Append(nil), Stamp: hw.Stamp{At: l.now + 500_000, Kind: hw.StampUser}, Authentic: authentic, Reason: why})
+	}
+	for _, why := range []reason.Code{reason.NTSMissing, reason.NTSUniqueID, reason.NTSAuthenticator, reason.KissNTSN, reason.PacketAuthentication} {
+		if deliver(false, why); !slices.Contains(l.reports, why) || l.samples() != 0 {
+			t.Errorf("%v: %v, %d samples", why, l.reports, l.samples())
+		}
+	}
+	if deliver(true, reason.OK); l.samples() != 1 {
+		t.Errorf("vouched for: %v, %d samples", l.reports, l.samples())
+	}
+}
+
 // A source that only false answers come from says so.
 func TestFalseAnswersAreNamed(t *testing.T) {
 	l := newLocked(t, SourceKey{ID: 7, Length: 20})
@@ -127,7 +151,7 @@ func TestFalseAnswersAreNamed(t *testing.T) {
 
 // What was measured under another key, or none, is not mixed with what comes.
 func TestChangeOfKeyResetsTheSource(t *testing.T) {
-	keys := []SourceKey{{}, {ID: 7, Length: 20}, {ID: 7, Length: 20, Version: 1}, {ID: 8, Length: 20, Version: 1}, {ID: 8, Length: 24, Version: 1}, {}}
+	keys := []SourceKey{{}, {ID: 7, Length: 20}, {ID: 7, Length: 20, Version: 1}, {ID: 8, Length: 20, Version: 1}, {ID: 8, Length: 24, Version: 1}, {NTS: true}, {NTS: true, Version: 1}, {}}
 	l := newLocked(t, keys[0])
 	for i, key := range keys {
 		c := l.config
@@ -152,7 +176,7 @@ func TestChangeOfKeyResetsTheSource(t *testing.T) {
 }
 
 func TestKeysThatCannotBe(t *testing.T) {
-	for _, key := range []SourceKey{{ID: 1}, {Length: 20}, {ID: 1, Length: 16}, {ID: 1, Length: 4}, {Version: 1}} {
+	for _, key := range []SourceKey{{ID: 1}, {Length: 20}, {ID: 1, Length: 16}, {ID: 1, Length: 4}, {Version: 1}, {NTS: true, ID: 1, Length: 20}, {NTS: true, Length: 20}} {
 		c := Config{Counter: hw.Frequency{Hertz: 1e9}, MaxFalse: -1, Sources: []SourceConfig{{
 			ID: 1, Poll: 1, BurstSpacing: 0.01, Timeout: 0.5, MaxServerError: 1, Key: key}}}
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), "cannot be") {

@@ -181,6 +181,9 @@ func (n *Node) onPacket(s *source, e *Event) {
 	}
 	samples, code := s.exchanger.Receive(e.Packet, e.Stamp)
 	s.waiting = s.outstanding()
+	if code == reason.PacketAuthentication && e.Reason != reason.OK {
+		code = e.Reason
+	}
 	if code != reason.OK {
 		n.reject(&s.link, code)
 		switch code {

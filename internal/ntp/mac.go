@@ -1,6 +1,10 @@
 package ntp
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/clockd/clockd/reason"
+)
 
 // The lengths of a MAC on the wire: a key identifier and a digest of 16 or of 20 bytes. Longer digests are cut to 20 bytes, as
 // chrony does in version 4, so that a MAC cannot be taken for an extension field (RFC 7822 section 3).
@@ -47,4 +51,19 @@ type Authenticator interface {
 type Keyring interface {
 	// Find returns the key that made mac, which is that of message; nil if none of them did.
 	Find(message []byte, mac *MAC) Authenticator
+}
+
+// NTS is a server's side of Network Time Security (RFC 8915), as far as answering needs it: it keeps nothing of any client but from Open to
+// the Seal that follows.
+type NTS interface {
+	// Speaks reports whether extension fields make a request one under NTS.
+	Speaks(extensions []byte) bool
+	// Open authenticates a request, which was decoded into p, and takes its keys from its cookie. Beside OK there are
+	// RequestNTSCookie, after which Refuse may be called, and other codes, after which there is nothing to say.
+	Open(request []byte, p *Packet) reason.Code
+	// Seal appends the NTS fields of the answer to the request that was opened last, new cookies among them. The answer is no longer than
+	// the request.
+	Seal(answer []byte) []byte
+	// Refuse appends what binds an NTS NAK to its request.
+	Refuse(answer []byte) []byte
 }

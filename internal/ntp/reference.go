@@ -7,12 +7,13 @@ import (
 	"strings"
 )
 
-// The kiss codes that clockd knows (RFC 5905 figure 13): reference identifiers of a packet with stratum 0.
+// The kiss codes that clockd knows (RFC 5905 figure 13, RFC 8915): reference identifiers of a packet with stratum 0.
 const (
 	KissRATE uint32 = 'R'<<24 | 'A'<<16 | 'T'<<8 | 'E' // asks for fewer requests
 	KissDENY uint32 = 'D'<<24 | 'E'<<16 | 'N'<<8 | 'Y' // access denied
 	KissRSTR uint32 = 'R'<<24 | 'S'<<16 | 'T'<<8 | 'R' // access denied by local policy
 	KissINIT uint32 = 'I'<<24 | 'N'<<16 | 'I'<<8 | 'T' // not yet synchronised for the first time
+	KissNTSN uint32 = 'N'<<24 | 'T'<<16 | 'S'<<8 | 'N' // the NTS cookie could not be opened (RFC 8915 section 5.7)
 	KissSTEP uint32 = 'S'<<24 | 'T'<<16 | 'E'<<8 | 'P' // stepped and not yet synchronised again
 )
 

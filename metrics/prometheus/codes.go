@@ -5,7 +5,7 @@ import "github.com/clockd/clockd/reason"
 // codes are the names of the reason codes whose counters are there before they first occur: those that a packet, a sample, a request
 // or a clock can meet with. Prometheus cannot see the first increase of a counter that begins at 1. Other codes have a series once
 // they have occurred.
-type codes struct{ source, peer, request, clock, export []string }
+type codes struct{ source, nts, peer, request, exchange, clock, export []string }
 
 func newCodes() *codes {
 	return &codes{
@@ -24,6 +24,17 @@ func newCodes() *codes {
 		request: names(
 			reason.RequestShort, reason.RequestLong, reason.RequestMalformed, reason.RequestMode, reason.RequestVersion, reason.RequestDenied,
 			reason.RequestRate, reason.RequestSend, reason.RequestAuthentication, reason.RequestUnauthenticated,
+			reason.RequestNTSMalformed, reason.RequestNTSCookie, reason.RequestNTSAuthenticator,
+		),
+		// What a source under NTS can meet with beside the others.
+		nts: names(
+			reason.NTSMalformed, reason.NTSMissing, reason.NTSUniqueID, reason.NTSAuthenticator, reason.KissNTSN, reason.KeyExchangeConnect,
+			reason.KeyExchangeCertificate, reason.KeyExchangeCertificateTime, reason.KeyExchangeMalformed, reason.KeyExchangeNegotiation,
+			reason.KeyExchangeRefused,
+		),
+		exchange: names(
+			reason.KeyExchangeConnect, reason.KeyExchangeMalformed, reason.KeyExchangeNegotiation, reason.KeyExchangeRefused, reason.KeyExchangeDenied,
+			reason.KeyExchangeRate,
 		),
 		export: names(
 			reason.ExportBuffer, reason.ExportSpool, reason.ExportRefused, reason.ExportTooLarge, reason.ExportCorrupt, reason.ExportEnded, reason.ExportBehind,

@@ -337,7 +337,12 @@ func (w *writer) ntp(s *control.Server) {
 	w.put(ntpAnswers, float64(s.Answers))
 	w.put(ntpInterleaved, float64(s.InterleavedAnswers))
 	w.put(ntpAuthenticated, float64(s.AuthenticatedAnswers))
+	w.put(ntpNTS, float64(s.NTSAnswers))
 	w.counts(ntpDrops, s.Rejected, w.page.codes.request)
+	if n := s.NTS; n != nil {
+		w.put(ntsExchanges, float64(n.Exchanges))
+		w.counts(ntsDrops, n.Rejected, w.page.codes.exchange)
+	}
 }
 
 func (w *writer) daemon(s *control.Snapshot) {
@@ -397,10 +402,18 @@ func (w *writer) source(s *control.Source, names unique) {
 		w.put(of(partyStamp), 1, name, s.TransmitStamp, s.ReceiveStamp)
 	}
 	w.code(of(partyReason), s.Reason, name)
-	w.counts(of(partyRejections), s.Rejections, w.page.codes.source, name)
+	usual := w.page.codes.source
+	if s.NTS != nil {
+		usual = slices.Concat(usual, w.page.codes.nts)
+	}
+	w.counts(of(partyRejections), s.Rejections, usual, name)
 	w.code(of(partyLastRejection), s.LastRejection, name)
 	w.put(of(partySent), float64(s.Sent), name)
 	w.put(of(partyReceived), float64(s.Received), name)
+	if n := s.NTS; n != nil {
+		w.put(of(partyNTSExchanges), float64(n.Exchanges), name)
+		w.put(of(partyNTSCookies), float64(n.Cookies), name)
+	}
 }
 
 func (w *writer) peer(p *control.Peer, names unique) {

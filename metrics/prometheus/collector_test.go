@@ -62,7 +62,8 @@ func full(n int) *control.Snapshot {
 	t.Stratum, t.Epoch, t.Steps, t.LastSampleAgeS, t.Slewing, t.SlewLeftS, t.UptimeS = pointer(uint8(2)), 3, 1, pointer(40.0), true, -0.001, 7
 	t.Reports, t.Counter.Hertz = map[string]uint64{"stale": 2}, 1e9
 	t.Sources = control.SourceCount{Configured: n, Answering: n, Used: n - 1, False: 1, MaxFalse: 1}
-	t.Server = &control.Server{Requests: 9, Answers: 7, InterleavedAnswers: 2, AuthenticatedAnswers: 1, Rejected: map[string]uint64{"request_rate": 2}}
+	t.Server = &control.Server{Requests: 9, Answers: 7, InterleavedAnswers: 2, AuthenticatedAnswers: 1, Rejected: map[string]uint64{"request_rate": 2},
+		NTSAnswers: 3, NTS: &control.NTSServer{Exchanges: 2, Rejected: map[string]uint64{"key_exchange_rate": 1}}}
 	t.Influx = &control.Influx{Written: 70, Retries: 2, Dropped: map[string]uint64{"export_buffer": 3}, BufferedPoints: 5, SpooledBytes: 6, LastWriteAgeS: pointer(8.0),
 		LastErrorAgeS: pointer(9.0)}
 	s.CorrectionS, s.KernelStamps, s.RateBound, s.GroupName = pointer(1.5), true, pointer(6e-5), "0a1b2c3d"
@@ -75,7 +76,7 @@ func full(n int) *control.Snapshot {
 			Name: fmt.Sprintf("source%d.example", i), Reach: 0b1011, PollS: 16, NextPollS: 3, Weight: 1 / float64(n), Selected: i == 0, Stratum: pointer(uint8(1)),
 			OffsetS: pointer(1e-5), OffsetStdS: pointer(1e-6), LowS: pointer(-0.25), HighS: pointer(0.5), RatePPM: pointer(1.0), DelayS: pointer(1e-3),
 			MinDelayS: pointer(9e-4), JitterS: pointer(1e-5), ServerErrorS: pointer(1e-5), DistanceS: pointer(0.1), LastSampleAgeS: pointer(2.0), Interleaved: true,
-			Key: "identity", TransmitStamp: "kernel", ReceiveStamp: "hardware", Sent: 8, Received: 7, LastRejection: reason.PacketLate,
+			Key: "identity", NTS: &control.NTS{Exchanges: 1, Cookies: 8}, TransmitStamp: "kernel", ReceiveStamp: "hardware", Sent: 8, Received: 7, LastRejection: reason.PacketLate,
 			Rejections: map[string]uint64{"packet_late": 1, "packet_origin": 4}, Reason: map[bool]reason.Code{true: reason.SourceFalseticker}[i == n-1],
 		})
 		t.Group.Peers = append(t.Group.Peers, control.Peer{

@@ -63,7 +63,10 @@ const (
 	ntpAnswers
 	ntpInterleaved
 	ntpAuthenticated
+	ntpNTS
 	ntpDrops
+	ntsExchanges
+	ntsDrops
 	daemonBuild
 	daemonUptime
 	daemonReloads
@@ -106,6 +109,8 @@ const (
 	partyLastRejection
 	partySent
 	partyReceived
+	partyNTSExchanges
+	partyNTSCookies
 	partyStatus
 	partyCount
 )
@@ -157,7 +162,10 @@ func clockFamilies() []metric {
 		{"clockd_ntp_answers_total", "NTP requests that were answered.", counter, nil, ntp},
 		{"clockd_ntp_interleaved_answers_total", "NTP answers in interleaved mode.", counter, nil, ntp},
 		{"clockd_ntp_authenticated_answers_total", "NTP answers under a key.", counter, nil, ntp},
+		{"clockd_ntp_nts_answers_total", "NTP answers under NTS (RFC 8915).", counter, nil, ntp},
 		{"clockd_ntp_drops_total", "NTP requests that were not answered as asked, by reason code; all codes are there from the start, as 0.", counter, []string{"reason"}, ntp},
+		{"clockd_nts_key_exchanges_total", "Key exchanges in which a client got keys for NTS. Missing without [nts_server].", counter, nil, ntp},
+		{"clockd_nts_key_exchange_drops_total", "Key exchanges in which a client got no keys, by reason code; the usual codes are there from the start, as 0.", counter, []string{"reason"}, ntp},
 		{"clockd_build_info", "The version of clockd and of Go that it was built with, as labels; always 1.", gauge, []string{"version", "goversion"}, daemon},
 		{"clockd_uptime_seconds", "How long the daemon has run.", gauge, nil, daemon},
 		{"clockd_config_reloads_total", "How often the configuration was reloaded.", counter, nil, daemon},
@@ -193,7 +201,7 @@ func partyMetrics() [partyCount]partyMetric {
 		partyRate:            {name: "rate_ratio", help: "The rate of the P's clock against the uncorrected counter, minus 1. Missing while unknown.", sourceOnly: true},
 		partyReach:           {name: "reach", help: "How many of the last eight requests were answered."},
 		partyInterleaved:     {name: "interleaved", help: "1 if the exchanges with the P are in interleaved mode, else 0; those with peers never are."},
-		partyAuthenticated:   {name: "authenticated", help: "1 if a key proves the answers, else 0."},
+		partyAuthenticated:   {name: "authenticated", help: "1 if a key or NTS proves the answers, else 0."},
 		partyUsed:            {name: "used", help: "1 if the P takes part in the estimate of the clock, else 0."},
 		partySelected:        {name: "selected", help: "1 for the P with the greatest weight, else 0.", sourceOnly: true},
 		partyWeight:          {name: "weight_ratio", help: "The P's share of the estimate.", sourceOnly: true},
@@ -209,6 +217,8 @@ func partyMetrics() [partyCount]partyMetric {
 		partyLastRejection:   {name: "last_rejection", help: "The reason code of the last rejection; always 1. Missing before the first.", label: "reason"},
 		partySent:            {name: "requests_total", help: "Requests that were sent to the P.", kind: counter},
 		partyReceived:        {name: "answers_total", help: "Packets that came from the P's address.", kind: counter},
+		partyNTSExchanges:    {name: "nts_key_exchanges_total", help: "Key exchanges with the P that gave keys for NTS; those that did not are among the rejections. Missing without NTS.", kind: counter, sourceOnly: true},
+		partyNTSCookies:      {name: "nts_cookies", help: "How many requests can be made under NTS before keys must be exchanged anew, if no answer comes. Missing without NTS.", sourceOnly: true},
 		partyStatus:          {name: "status_info", help: "What the P says of its own standing in the group, as a label; always 1. Missing until it was heard.", label: "status", peerOnly: true},
 	}
 }

@@ -64,12 +64,18 @@ type Vouched struct {
 	KeyID uint32
 	// Length is ntp.MACShort or ntp.MACLong.
 	Length int
+	// NTS: there is no MAC, and KeyID and Length are 0: the answers are authenticated by NTS fields (RFC 8915), which whoever sends the
+	// packets adds to the requests.
+	NTS bool
 	// Good says that the MAC of the datagram that is handed over next was verified.
 	Good bool
 }
 
-// Valid reports whether there are such MACs.
+// Valid reports whether there are such MACs, or NTS.
 func (v *Vouched) Valid() bool {
+	if v.NTS {
+		return v.KeyID == 0 && v.Length == 0
+	}
 	return v.KeyID != 0 && (v.Length == ntp.MACShort || v.Length == ntp.MACLong)
 }
 

@@ -46,6 +46,8 @@ type ResponderConfig struct {
 	// Keys are the keys of the clients that authenticate their requests: such a request is answered under the same key, and
 	// refused if none of Keys made its MAC. nil: there is none.
 	Keys ntp.Keyring
+	// NTS is what answers requests under NTS (RFC 8915); nil: their NTS fields are read over.
+	NTS ntp.NTS
 	// Require are the prefixes of the clients that must authenticate their requests.
 	Require []netip.Prefix
 	// Extend writes the extension fields of an answer; nil: answers have none. It is called for requests with a good MAC and
@@ -64,8 +66,9 @@ type ResponderStats struct {
 	// Answered counts all answers that carry a time, Interleaved those of them in interleaved mode, Unsynchronised the
 	// answers that say that there is no time to give, Kisses the kiss-o'-death packets.
 	Answered, Interleaved, Unsynchronised, Kisses uint64
-	// Authenticated counts the answers of any kind that carry a MAC.
-	Authenticated uint64
+	// Authenticated counts the answers of any kind that carry a MAC, NTS those with an NTS authenticator, NTSRefused those that say
+	// that a request's cookie could not be opened.
+	Authenticated, NTS, NTSRefused uint64
 }
 
 // Responder answers NTP requests from the virtual clock. Its memory is fixed when it is made. It is not safe for concurrent
@@ -142,21 +145,27 @@ func (r *Responder) Stats() ResponderStats { return r.stats }
 // and root delay/2 + root dispersion is at least the largest difference between the virtual clock and true time at either.
 // While the clock's interval is not sound, or wider than 16 s, the answer says unsynchronised and carries no time.
 //
-// token is not 0 if the departure of this answer should be told to Sent. reply is nil for every code but OK and, sometimes,
-// RequestRate: then it is a kiss-o'-death that should be sent.
+// token is not 0 if the departure of this answer should be told to Sent. reply is nil for every code but OK, RequestNTSCookie and,
+// sometimes, RequestRate: then it is a kiss-o'-death that should be sent.
 func (r *Responder) Respond(request []byte, from netip.AddrPort, arrival hw.Stamp, now hw.Ticks, k *virtualclock.Coefficients, s *ServerState, answer []byte) (reply []byte, token uint64, code reason.Code) {
 	client := from.Addr().Unmap().WithZone("")
 	if !r.access.allows(client) {
 		return nil, 0, reason.RequestDenied
 	}
-	if code := r.read(request, client); code != reason.OK {
+	refused := reason.OK
+	if code := r.read(request, client); code == reason.RequestNTSCookie {
+		refused = code
+	} else if code != reason.OK {
 		return nil, 0, code
 	}
-	if r.limit != nil && !r.limit.take(client, r.guard.key != nil, now) {
-		if r.rng.Uint64()%kissOneIn != 0 {
+	if r.limit != nil && !r.limit.take(client, r.guard.authenticated(), now) {
+		if refused != reason.OK || r.rng.Uint64()%kissOneIn != 0 {
 			return nil, 0, reason.RequestRate
 		}
 		return r.seal(r.kiss(), answer[:0]), 0, reason.RequestRate
+	}
+	if refused != reason.OK {
+		return r.refuse(answer[:0]), 0, refused
 	}
 	if !servable(s) || k == nil || !k.Interval(now).Status.Sound() {
 		return r.write(r.unsynchronised(k), answer[:0]), 0, reason.OK
@@ -215,6 +224,9 @@ func (r *Responder) read(request []byte, client netip.Addr) reason.Code {
 	}
 	if p.Version != 3 && p.Version != 4 {
 		return reason.RequestVersion
+	}
+	if code := r.guard.open(request, p); code != reason.OK {
+		return code
 	}
 	if r.guard.lacks(client) {
 		return reason.RequestUnauthenticated

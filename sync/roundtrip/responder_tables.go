@@ -25,6 +25,18 @@ type access struct {
 	otherwise          bool
 }
 
+// Access says which addresses are answered, by the longest prefix.
+type Access struct{ rules access }
+
+// NewAccess returns the rule of ResponderConfig.Allow and Deny.
+func NewAccess(allow, deny []netip.Prefix) (*Access, error) {
+	rules, err := newAccess(allow, deny)
+	return &Access{rules}, err
+}
+
+// Allows reports whether a client is to be answered.
+func (a *Access) Allows(client netip.Addr) bool { return a.rules.allows(client.Unmap().WithZone("")) }
+
 func newAccess(allow, deny []netip.Prefix) (access, error) {
 	a := access{rules: make(map[netip.Prefix]bool, len(allow)+len(deny)), otherwise: len(allow) == 0}
 	for _, list := range []struct {

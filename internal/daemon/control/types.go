@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/sync/agreement"
@@ -179,11 +180,39 @@ type Server struct {
 	Error string `json:"error,omitempty"`
 	// Requests were received, Answers sent, InterleavedAnswers of them in interleaved mode and
 	// AuthenticatedAnswers under a key; Rejected counts the others by reason.
-	Requests             uint64            `json:"requests"`
-	Answers              uint64            `json:"answers"`
-	InterleavedAnswers   uint64            `json:"interleaved_answers"`
-	AuthenticatedAnswers uint64            `json:"authenticated_answers"`
-	Rejected             map[string]uint64 `json:"rejected"`
+	Requests             uint64 `json:"requests"`
+	Answers              uint64 `json:"answers"`
+	InterleavedAnswers   uint64 `json:"interleaved_answers"`
+	AuthenticatedAnswers uint64 `json:"authenticated_answers"`
+	// NTSAnswers are those under NTS; NTS is null where no keys for it are given.
+	NTSAnswers uint64            `json:"nts_answers"`
+	Rejected   map[string]uint64 `json:"rejected"`
+	NTS        *NTSServer        `json:"nts"`
+}
+
+// NTSServer gives keys for NTS.
+type NTSServer struct {
+	Listening []string `json:"listening"`
+	Error     string   `json:"error,omitempty"`
+	// Exchanges gave keys, Rejected counts the others by reason.
+	Exchanges uint64            `json:"exchanges"`
+	Rejected  map[string]uint64 `json:"rejected"`
+	// CookieKeys is how many keys open cookies.
+	CookieKeys int `json:"cookie_keys"`
+}
+
+// NTS is a source's side of NTS.
+type NTS struct {
+	// AEAD is "" while there are no keys. Cookies is how many requests can be made without an answer.
+	AEAD    string `json:"aead"`
+	Cookies int    `json:"cookies"`
+	// Exchanges gave keys, Failures counts those that did not by reason, LastFailure is that of the last one, or ok.
+	Exchanges   uint64            `json:"exchanges"`
+	Failures    map[string]uint64 `json:"failures"`
+	LastFailure reason.Code       `json:"last_failure"`
+	// CertificateUntil is when the first of the server's certificates ends; DatesChecked: their dates were held against this clock.
+	CertificateUntil *time.Time `json:"certificate_until"`
+	DatesChecked     bool       `json:"dates_checked"`
 }
 
 // Config says where the configuration came from.
@@ -225,6 +254,9 @@ type Source struct {
 	Interleaved bool    `json:"interleaved"`
 	// Key names what authenticates its answers, "" if nothing does.
 	Key string `json:"key"`
+	// Authentication is none, key or nts; NTS is null but for the last.
+	Authentication string `json:"authentication"`
+	NTS            *NTS   `json:"nts"`
 	// OffsetS is the source's time minus the virtual clock, between LowS and HighS for certain if the source is true.
 	OffsetS    *float64 `json:"offset_s"`
 	OffsetStdS *float64 `json:"offset_std_s"`

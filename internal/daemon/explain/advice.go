@@ -25,11 +25,21 @@ const (
 	counterBad = "use another counter (counter.source): `clockd doctor` lists them"
 	checkKeys  = "check that both sides have the same key, and that it is named for this source"
 	repairIt   = "have it repaired, or use another server"
+	altered    = "somebody, or a device, on the way alters or holds back its answers; none of them was believed (docs/sources.md)"
 )
 
 var advice = [reason.Count]string{
 	reason.PacketAuthentication: checkKeys,
-	reason.PacketTooShort:       askIt, reason.PacketTooLong: askIt, reason.PacketMalformed: askIt, reason.PacketVersion: askIt, reason.PacketMode: askIt,
+	reason.NTSMalformed:         altered, reason.NTSMissing: altered, reason.NTSUniqueID: altered, reason.NTSAuthenticator: altered,
+	reason.KeyExchangeConnect:         "check that TCP port 4460 is open on the way, and source.nts_port (docs/sources.md)",
+	reason.KeyExchangeCertificate:     "check the name in source.address, and who may vouch for it (source.nts_ca)",
+	reason.KeyExchangeCertificateTime: "if this clock should be right by now, ask the server's operator for a new certificate (docs/sources.md)",
+	reason.KeyExchangeMalformed:       itsOwner,
+	reason.KeyExchangeNegotiation:     itsOwner,
+	reason.KeyExchangeRefused:         itsOwner,
+	reason.KeyExchangeDenied:          "allow the client (server.allow), if it should be served",
+	reason.KeyExchangeRate:            "raise the rate in [nts_server], if many clients share the address",
+	reason.PacketTooShort:             askIt, reason.PacketTooLong: askIt, reason.PacketMalformed: askIt, reason.PacketVersion: askIt, reason.PacketMode: askIt,
 	reason.PacketOrigin: "somebody on the way may be forging answers: use keys (docs/security.md), and " + askIt,
 	reason.PacketSource: askIt, reason.PacketZeroTimestamp: repairIt,
 	reason.PacketLate:           "its answers take longer than source.timeout: use a nearer server, or wait longer",

@@ -244,7 +244,7 @@ func TestFindings(t *testing.T) {
 func TestAdvice(t *testing.T) {
 	passes := map[reason.Code]bool{reason.SourceWaiting: true, reason.AssumptionsWeakened: true, reason.LeapSecond: true, reason.HostSuspended: true,
 		reason.HostPaused: true, reason.ClockStepped: true, reason.PeerRestarted: true, reason.PeerJoining: true, reason.PeerRound: true,
-		reason.PacketDuplicate: true, reason.PacketUnsolicited: true}
+		reason.PacketDuplicate: true, reason.PacketUnsolicited: true, reason.KissNTSN: true, reason.KeyExchangeWaiting: true}
 	for c := reason.OK + 1; c < reason.Count; c++ {
 		name := c.String()
 		about := !strings.HasPrefix(name, "request_") && !strings.HasPrefix(name, "page_") && !strings.HasPrefix(name, "stamp_") && c < reason.FigureNotMeasured
@@ -263,7 +263,7 @@ func TestAdviceNamesKeysThatExist(t *testing.T) {
 	named := 0
 	for c := reason.OK; c < reason.Count; c++ {
 		for _, key := range regexp.MustCompile(`\b([a-z]+)\.([a-z_]+)\b`).FindAllStringSubmatch(Advice(c, ""), -1) {
-			if key[0] == "security.md" {
+			if key[0] == "security.md" || key[0] == "sources.md" {
 				continue
 			}
 			named++

@@ -29,7 +29,7 @@ func Source(x *control.Source) Finding {
 	}
 	f := Finding{Level: Bad, State: stateOf(x.Reason), Words: x.Reason.Explain(), Advice: Advice(x.Reason, queried(x))}
 	switch x.Reason {
-	case reason.SourceWaiting:
+	case reason.SourceWaiting, reason.KeyExchangeWaiting:
 		f.Level = Waiting
 	case reason.SourceTooWide, reason.SourceDuplicate:
 		f.Level = Caution
@@ -94,8 +94,13 @@ func stateOf(c reason.Code) string {
 		return "lies"
 	case reason.SourceUnreachable, reason.PeerSilent:
 		return "silent"
-	case reason.SourceWaiting:
+	case reason.SourceWaiting, reason.KeyExchangeWaiting:
 		return "waiting"
+	case reason.KeyExchangeConnect, reason.KeyExchangeCertificate, reason.KeyExchangeCertificateTime, reason.KeyExchangeMalformed,
+		reason.KeyExchangeNegotiation, reason.KeyExchangeRefused, reason.KissNTSN:
+		return "no keys"
+	case reason.NTSMalformed, reason.NTSMissing, reason.NTSUniqueID, reason.NTSAuthenticator, reason.PacketAuthentication:
+		return "forged"
 	case reason.SourceResolve:
 		return "no address"
 	case reason.SourceTooWide, reason.PeerTooWide:

@@ -177,7 +177,7 @@ func timeLeft(s *control.Status) float64 {
 }
 
 // starting are the reasons for which a clock is not synchronised at its start, without anything being wrong.
-var starting = []reason.Code{reason.NeverSynchronised, reason.SourceWaiting, reason.GroupForming, reason.TooFewSources, reason.TooFewPeers,
+var starting = []reason.Code{reason.NeverSynchronised, reason.SourceWaiting, reason.KeyExchangeWaiting, reason.GroupForming, reason.TooFewSources, reason.TooFewPeers,
 	reason.PeerJoining, reason.PeerRound}
 
 func unsound(s *control.Status) Verdict {
@@ -250,7 +250,9 @@ func nameFalse(all []control.Source, n int) string {
 }
 
 // silent is a source that has not answered its last eight requests, after it was given the time to.
-func silent(x *control.Source) bool { return x.Reach == 0 && x.Reason != reason.SourceWaiting }
+func silent(x *control.Source) bool {
+	return x.Reach == 0 && x.Reason != reason.SourceWaiting && x.Reason != reason.KeyExchangeWaiting
+}
 
 func isFalse(x *control.Source) bool { return x.Reason == reason.SourceFalseticker }
 

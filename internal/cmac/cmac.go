@@ -1,4 +1,4 @@
-package keys
+package cmac
 
 import (
 	"crypto/aes"
@@ -7,34 +7,30 @@ import (
 	"fmt"
 )
 
-// code makes the authentication code of a message. The result is valid until the next call.
-type code interface {
-	sum(message []byte) []byte
-}
-
-// cmac is AES-CMAC (RFC 4493; NIST SP 800-38B for keys of 256 bits).
-type cmac struct {
+// MAC is AES-CMAC (RFC 4493; NIST SP 800-38B for keys of 256 bits). It is not safe for concurrent use.
+type MAC struct {
 	block cipher.Block
 	// whole and padded are the subkeys K1, for a last block of 16 bytes, and K2, for a shorter one.
 	whole, padded [aes.BlockSize]byte
 	state         [aes.BlockSize]byte
 }
 
-func newCMAC(key []byte) (*cmac, error) {
+// New returns the MAC under a key of 16, 24 or 32 bytes.
+func New(key []byte) (*MAC, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
+		return nil, fmt.Errorf("cmac: %w", err)
 	}
-	c := &cmac{block: block}
+	c := &MAC{block: block}
 	block.Encrypt(c.whole[:], c.whole[:])
-	double(&c.whole)
+	Double(&c.whole)
 	c.padded = c.whole
-	double(&c.padded)
+	Double(&c.padded)
 	return c, nil
 }
 
-// double multiplies by x in GF(2¹²⁸), in a time that does not depend on the value (RFC 4493 section 2.3).
-func double(b *[aes.BlockSize]byte) {
+// Double multiplies by x in GF(2¹²⁸), in a time that does not depend on the value (RFC 4493 section 2.3).
+func Double(b *[aes.BlockSize]byte) {
 	var carry byte
 	for i := len(b) - 1; i >= 0; i-- {
 		next := b[i] >> 7
@@ -44,7 +40,8 @@ func double(b *[aes.BlockSize]byte) {
 	b[len(b)-1] ^= 0x87 & -carry
 }
 
-func (c *cmac) sum(message []byte) []byte {
+// Sum returns the authentication code of message, 16 bytes that are valid until the next call.
+func (c *MAC) Sum(message []byte) []byte {
 	x := c.state[:]
 	clear(x)
 	for len(message) > aes.BlockSize {
