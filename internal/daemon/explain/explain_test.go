@@ -243,7 +243,7 @@ func TestFindings(t *testing.T) {
 // Whatever can be wrong with a clock, a source or a peer, one is told what to do, unless it passes by itself.
 func TestAdvice(t *testing.T) {
 	passes := map[reason.Code]bool{reason.SourceWaiting: true, reason.AssumptionsWeakened: true, reason.LeapSecond: true, reason.HostSuspended: true,
-		reason.HostPaused: true, reason.ClockStepped: true, reason.PeerRestarted: true, reason.PeerJoining: true, reason.PeerRound: true,
+		reason.HostPaused: true, reason.ResyncRequested: true, reason.ClockStepped: true, reason.PeerRestarted: true, reason.PeerJoining: true, reason.PeerRound: true,
 		reason.PacketDuplicate: true, reason.PacketUnsolicited: true, reason.KissNTSN: true, reason.KeyExchangeWaiting: true}
 	for c := reason.OK + 1; c < reason.Count; c++ {
 		name := c.String()
