@@ -56,8 +56,9 @@ docs: ## write what is made from the code: docs/metrics.md and the dashboards of
 
 test: deps-system cross fuzz ## everything: cross-compile check, fuzz targets, tests with the race detector
 	$(GO) vet ./...
-	$(GO) test -race -timeout 10m $(TESTFLAGS) $$(scripts/packages-but $(ALONE))
-	$(GO) test -timeout 10m $(TESTFLAGS) $(ALONE:%=./%)
+	$(GO) test -race -timeout 10m $(TESTFLAGS) $$(scripts/packages-but $(ALONE) cmd/clockbench)
+	$(GO) test -race -short -timeout 10m $(TESTFLAGS) ./cmd/clockbench
+	$(GO) test -timeout 10m $(TESTFLAGS) $(ALONE:%=./%) ./cmd/clockbench
 	$(GO) test -run 'Ratio|Alloc|Million' ./virtualclock ./sync/roundtrip ./hw ./order # what the race detector would falsify, or not end
 
 cross: ## check that other architectures compile

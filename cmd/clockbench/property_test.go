@@ -12,6 +12,7 @@ import (
 
 // TestPropertyTable: a client and a group; every property is there, with a value or a reason, for people and for programs.
 func TestPropertyTable(t *testing.T) {
+	long(t)
 	code, text, errors := run(t, "sim", "group_cold_start", "--seeds", "2-3", "--properties")
 	if code != cli.OK {
 		t.Fatalf("code %d: %s", code, errors)

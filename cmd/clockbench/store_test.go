@@ -23,6 +23,7 @@ func exists(t *testing.T, path ...string) {
 
 // TestOneRun: its directory has everything; it is not overwritten by accident; it can be repeated and reported again.
 func TestOneRun(t *testing.T) {
+	long(t)
 	scenario, dir := file(t, quiet), filepath.Join(t.TempDir(), "run")
 	if code, _, errors := run(t, "sim", scenario, "--seeds", "7", "--out", dir); code != cli.OK {
 		t.Fatal(errors)
@@ -68,6 +69,7 @@ func TestOneRun(t *testing.T) {
 
 // TestRerunFindsADifference: a series and a result that were touched.
 func TestRerunFindsADifference(t *testing.T) {
+	long(t)
 	dir := filepath.Join(t.TempDir(), "run")
 	if code, _, errors := run(t, "sim", file(t, quiet), "--seeds", "1", "--out", dir); code != cli.OK {
 		t.Fatal(errors)
@@ -94,6 +96,7 @@ func TestRerunFindsADifference(t *testing.T) {
 
 // TestSeveralRuns: a directory for each, and a page that compares them; report does the same later.
 func TestSeveralRuns(t *testing.T) {
+	long(t)
 	testkit.NoLeaks(t)
 	dir := filepath.Join(t.TempDir(), "runs")
 	if code, _, errors := run(t, "sim", file(t, quiet), "--seeds", "1-2", "--out", dir, "--jobs", "2"); code != cli.OK {
