@@ -187,15 +187,18 @@ func TestSlowReadersAreDropped(t *testing.T) {
 	testkit.NoLeaks(t)
 	big := synchronised()
 	for i := range maxRows {
-		big.Sources.Sources = append(big.Sources.Sources, control.Source{Name: fmt.Sprintf("%s%d", strings.Repeat("n", 20_000), i)})
+		big.Sources.Sources = append(big.Sources.Sources, control.Source{Name: fmt.Sprintf("%s%d", strings.Repeat("n", 5_000), i)})
 	}
 	s := New(loopback(), says(big), memory(), "test", quiet())
 	t.Cleanup(s.Close)
-	s.pages.live.slowest = 500 * time.Millisecond
+	s.pages.live.slowest = 4 * time.Second // the one that reads may be slow, too, on a busy machine
 	s.Listen()
-	at := s.Addresses()[0].String() // megabytes a second: no buffer takes them for long
+	at := s.Addresses()[0].String()
 	c, err := net.Dial("tcp", at)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.(*net.TCPConn).SetReadBuffer(4096); err != nil { // so that it is full soon
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
