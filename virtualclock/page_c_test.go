@@ -294,6 +294,59 @@ func followForeign(t *testing.T, f foreignReader, specs [2]string) {
 	}
 }
 
+// vmclockForeign: the other reader sees by the hypervisor's page that the machine was migrated, until the daemon has dealt with it.
+func vmclockForeign(t *testing.T, f foreignReader) {
+	device := filepath.Join(t.TempDir(), "vmclock")
+	write := func(marker uint64) {
+		b := make([]byte, 4096)
+		copy(b, "VCLK")
+		binary.LittleEndian.PutUint32(b[4:], 4096)
+		b[8] = 1
+		binary.LittleEndian.PutUint64(b[16:], marker)
+		file, err := os.OpenFile(device, os.O_WRONLY|os.O_CREATE, 0o600)
+		if err == nil {
+			_, err = file.WriteAt(b, 0)
+		}
+		if err = errors.Join(err, file.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(5)
+	t.Setenv("CLOCKD_TEST_VMCLOCK", device)
+	counter, err := hw.Open("monotonic_raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "page")
+	w := mustCreate(t, path, counter, 1)
+	w.Mark(5)
+	k := goodCoefficients()
+	k.At = counter.Read()
+	k.StaleAfter, k.VoidAfter = k.At+600e9, k.At+600e9
+	publish := func() {
+		t.Helper()
+		if err := w.Publish(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish()
+	next := watchForeign(t, f, path)
+	until := func(status Status, name string) {
+		t.Helper()
+		for got := next(); Status(got.Status) != status || string(bytes.TrimRight(got.Reason[:], "\x00")) != name; got = next() {
+			if s := Status(got.Status); s != Synchronised && s != Disrupted {
+				t.Fatalf("%+v", got)
+			}
+		}
+	}
+	until(Synchronised, "ok")
+	write(6)
+	until(Disrupted, reason.HostPaused.String())
+	w.Mark(6)
+	publish()
+	until(Synchronised, "ok")
+}
+
 // openForeign holds what the other reader says of files that are no good against what OpenPage says.
 func openForeign(t *testing.T, f foreignReader) {
 	dir := t.TempDir()
@@ -383,6 +436,7 @@ func TestCReader(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Run("compare", func(t *testing.T) { compareForeign(t, f) })
 			t.Run("open", func(t *testing.T) { openForeign(t, f) })
+			t.Run("vmclock", func(t *testing.T) { vmclockForeign(t, f) })
 			t.Run("follow", func(t *testing.T) { followForeign(t, f, specs) })
 		})
 	}

@@ -44,6 +44,9 @@ extern "C" {
 #endif
 
 #define CLOCKD_DEFAULT_PAGE "/run/clockd/page"
+#ifndef CLOCKD_VMCLOCK
+#define CLOCKD_VMCLOCK "/dev/vmclock0"
+#endif
 
 /* What a reading is worth. The last two are sound. */
 enum clockd_status {
@@ -80,6 +83,7 @@ typedef struct clockd_reading {
 typedef struct clockd_reader {
     const unsigned char *page; /* NULL: closed */
     uint64_t counter;          /* the page's kind: 1 TSC, 2 CNTVCT_EL0, 3 CLOCK_MONOTONIC_RAW */
+    const unsigned char *vmclock; /* the hypervisor's page, NULL if there is none that this program may read */
     uint64_t looked;           /* CLOCK_MONOTONIC in ns when the path was looked at last; 0: never */
     dev_t device;
     ino_t inode;
@@ -236,7 +240,7 @@ static inline void clockd__void(clockd_reading *r, int status, uint32_t epoch, c
 /* The changing part of a page, copied while it did not change. */
 typedef struct clockd__content {
     uint64_t word[23]; /* the words from offset 72 on */
-    uint64_t reason[4];
+    uint64_t reason[4], marked, marker;
 } clockd__content;
 
 enum { /* indexes into clockd__content.word */
@@ -333,8 +337,9 @@ static inline void clockd__judge(const clockd__content *k, uint64_t c, clockd_re
 /* How often a reader tries while a writer is at work, which takes well below 1 us: spinning; then letting others run; then sleeping. */
 enum { CLOCKD__SPINS = 2000, CLOCKD__YIELDS = 20, CLOCKD__NAPS = 30, CLOCKD__NAP_NS = 200000 };
 
-/* Reads a page once. ticks, if not NULL, is taken for the counter's reading: for tests. */
-static inline void clockd__look(const unsigned char *page, uint64_t kind, const uint64_t *ticks, clockd_reading *r) {
+/* Reads a page once. vmclock may be NULL. ticks, if not NULL, is taken for the counter's reading: for tests. */
+static inline void clockd__look(const unsigned char *page, const unsigned char *vmclock, uint64_t kind, const uint64_t *ticks,
+                                clockd_reading *r) {
     clockd__content k;
     const char *why = "page_torn"; /* the daemon died while it wrote */
     int attempt, i;
@@ -352,8 +357,15 @@ static inline void clockd__look(const unsigned char *page, uint64_t kind, const 
                 k.word[i] = clockd__word(page, 72 + 8 * i);
             for (i = 0; i < 4; i++)
                 k.reason[i] = clockd__word(page, 256 + 8 * i);
+            k.marked = clockd__word(page, 288);
+            k.marker = clockd__word(page, 296);
             if (clockd__word(page, 64) == sequence) {
                 clockd__judge(&k, c, r);
+                /* Read after the counter: a migration of the virtual machine before that shows, unless the daemon has dealt with it. */
+                if (vmclock != NULL && k.marked == 1 && clockd__word(vmclock, 16) != k.marker) {
+                    r->time = clockd__first;
+                    clockd__void(r, CLOCKD_DISRUPTED, r->epoch, "host_paused");
+                }
                 return;
             }
         }
@@ -455,6 +467,28 @@ static inline int clockd__header(clockd_reader *r, const unsigned char *page) {
     return clockd__counter(r, spec, clockd__word(page, 16));
 }
 
+/* Maps the page by which a hypervisor tells of migrations. Most hosts have none, and some let only root look. */
+static inline const unsigned char *clockd__vmclock(void) {
+    struct stat info;
+    uint64_t head[2];
+    void *page = MAP_FAILED;
+    int fd = open(CLOCKD_VMCLOCK, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    if (fstat(fd, &info) == 0 && (!S_ISREG(info.st_mode) || info.st_size >= 24))
+        page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    close(fd);
+    if (page == MAP_FAILED)
+        return NULL;
+    head[0] = clockd__word((const unsigned char *)page, 0);
+    head[1] = clockd__word((const unsigned char *)page, 8);
+    /* "VCLK", size, version 1 */
+    if ((uint32_t)head[0] == 0x4b4c4356 && head[0] >> 32 >= 24 && head[0] >> 32 <= 65536 && (head[1] & 0xffff) == 1)
+        return (const unsigned char *)page;
+    munmap(page, 4096);
+    return NULL;
+}
+
 /* Opens what is at r->path now. If that fails r goes on with what it had. */
 static inline int clockd__reopen(clockd_reader *r) {
     struct stat info;
@@ -483,6 +517,8 @@ static inline int clockd__reopen(clockd_reader *r) {
     if (r->page != NULL)
         munmap((void *)(uintptr_t)r->page, 4096);
     r->page = (const unsigned char *)page;
+    if (r->vmclock == NULL)
+        r->vmclock = clockd__vmclock();
     r->counter = clockd__word(r->page, 16);
     r->device = info.st_dev;
     r->inode = info.st_ino;
@@ -501,7 +537,9 @@ static inline int clockd_open(clockd_reader *r, const char *path) {
 static inline void clockd_close(clockd_reader *r) {
     if (r->page != NULL)
         munmap((void *)(uintptr_t)r->page, 4096);
-    r->page = NULL;
+    if (r->vmclock != NULL)
+        munmap((void *)(uintptr_t)r->vmclock, 4096);
+    r->page = r->vmclock = NULL;
 }
 
 /* Looks, at most once in 100 ms, whether there is another file at the path, and opens it; 1 if so. */
@@ -524,9 +562,9 @@ static inline void clockd_now(clockd_reader *r, clockd_reading *reading) {
         clockd__void(reading, CLOCKD_UNSYNCHRONISED, 0, "page_missing");
         return;
     }
-    clockd__look(r->page, r->counter, NULL, reading);
+    clockd__look(r->page, r->vmclock, r->counter, NULL, reading);
     if (!clockd_sound(reading) && clockd__follow(r))
-        clockd__look(r->page, r->counter, NULL, reading);
+        clockd__look(r->page, r->vmclock, r->counter, NULL, reading);
 }
 
 #ifdef __cplusplus

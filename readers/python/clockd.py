@@ -27,6 +27,7 @@ from typing import NamedTuple
 __all__ = ["DEFAULT_PAGE", "Error", "Reader", "Reading"]
 
 DEFAULT_PAGE = "/run/clockd/page"
+VMCLOCK = "/dev/vmclock0"
 
 UNSYNCHRONISED, DISRUPTED, HOLDOVER, SYNCHRONISED = range(4)
 _STATUSES = ("unsynchronised", "disrupted", "holdover", "synchronised")
@@ -38,8 +39,8 @@ _SOURCES = {1: b"tsc", 2: b"arch_sys_counter"}
 _RETIRED = 2**64 - 1
 _SLACK = 1_000_000  # ns: what two processors' readings may differ by, and two clocks read one after the other
 
-# From offset 64: the sequence; 144: epoch, status, reason, kind; 256: the reason's name; 288: the companion.
-_BODY = struct.Struct("<Q72xIBBB105x32s6q2QQqQ")
+# From offset 64: the sequence; 144: epoch, status, reason, kind; 256: the reason's name; 288: VMClock's marker; 304: the companion.
+_BODY = struct.Struct("<Q72xIBBB105x32s2Q6q2QQqQ")
 
 
 class Error(Exception):
@@ -83,7 +84,9 @@ class Reader:
         self._map = None
         self._source = None
         self._looked = 0
+        self._vmclock = None
         self._open()
+        self._vmclock = _open_vmclock()
 
     def __enter__(self):
         return self
@@ -99,6 +102,9 @@ class Reader:
         if self._source is not None:
             os.close(self._source)
             self._source = None
+        if self._vmclock is not None:
+            self._vmclock.close()
+            self._vmclock = None
 
     def now(self):
         """Reads the clock."""
@@ -137,7 +143,9 @@ class Reader:
         except BaseException:
             page.close()
             raise
+        vmclock, self._vmclock = self._vmclock, None
         self.close()
+        self._vmclock = vmclock
         self._map, self._kind, self._source, self._inode = page, kind, source, (info.st_dev, info.st_ino)
 
     def _check(self, page):
@@ -185,10 +193,10 @@ class Reader:
         """Copies the page's changing part, all of one publication; a reason if that is not possible."""
         for attempt in range(2050):
             # One copy; what tells that it is whole is the sum in it, so that it does not matter in which order bytes were read.
-            body = _BODY.unpack_from(self._map[64:376])
+            body = _BODY.unpack_from(self._map[64:392])
             if body[0] == _RETIRED:
                 return None, "page_retired"
-            if not body[0] & 1 and (not any(body[6:]) or _sum(body) == body[16]):
+            if not body[0] & 1 and (not any(body[8:]) or _sum(body) == body[18]):
                 return body, "ok"
             if attempt >= 2000:
                 time.sleep(200e-6 if attempt >= 2020 else 0)
@@ -200,7 +208,8 @@ class Reader:
         body, why = self._snapshot()
         if body is None:
             return Reading("unsynchronised", why)
-        _, epoch, status, hint, kind, name, not_before, stale, void, at, earliest, latest, slow, fast, namespace, suspended, _ = body
+        _, epoch, status, hint, kind, name, marked, marker = body[:8]
+        not_before, stale, void, at, earliest, latest, slow, fast, namespace, suspended = body[8:18]
         if status > SYNCHRONISED:
             status = UNSYNCHRONISED
         written = _reason(hint, name, status)
@@ -213,6 +222,8 @@ class Reader:
             return nothing(status, written)
         if fast == 0 or namespace != self._namespace or not self._follows_counter():
             return nothing(UNSYNCHRONISED, "page_counter")
+        if marked == 1 and self._vmclock is not None and struct.unpack_from("@Q", self._vmclock, 16)[0] != marker:
+            return nothing(DISRUPTED, "host_paused")
         if raw < not_before:
             return nothing(DISRUPTED, "counter_backwards")
         if _was_suspended(suspended):
@@ -236,9 +247,9 @@ class Reader:
 
 
 def _sum(body):
-    """The sum that is in word 46 of the page, over the rest of what was copied."""
+    """The sum that is at 384 in the page, over the rest of what was copied."""
     sequence, epoch, status, hint, kind, name = body[:6]
-    words = (sequence, epoch | status << 32 | hint << 40 | kind << 48) + struct.unpack("<4Q", name) + body[6:16]
+    words = (sequence, epoch | status << 32 | hint << 40 | kind << 48) + struct.unpack("<4Q", name) + body[6:18]
     total = 0
     for word in words:
         total = ((total ^ word & _RETIRED) * 0x9E3779B97F4A7C15) & _RETIRED
@@ -254,6 +265,28 @@ def _reason(hint, name, status):
     if hint and text and text != "ok" and all(c in "abcdefghijklmnopqrstuvwxyz0123456789_" for c in text):
         return text
     return "stale" if status == HOLDOVER else "never_synchronised"
+
+
+def _open_vmclock(path=VMCLOCK):
+    """Maps the page by which a hypervisor tells of migrations. Most hosts have none, and some let only root look."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        info = os.fstat(fd)
+        if stat.S_ISREG(info.st_mode) and info.st_size < 24:
+            return None
+        page = mmap.mmap(fd, 4096 if not stat.S_ISREG(info.st_mode) else min(info.st_size, 4096), mmap.MAP_SHARED, mmap.PROT_READ)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(fd)
+    magic, size, version = struct.unpack_from("<4sIH", page)
+    if magic == b"VCLK" and 24 <= size <= 65536 and version == 1:
+        return page
+    page.close()
+    return None
 
 
 def _was_suspended(before):

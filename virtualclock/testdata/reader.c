@@ -3,9 +3,12 @@
 //     reader compare      from standard input: the first 512 bytes of a page, a counter reading; to standard output: what is made of it
 //     reader watch PATH   to standard output: one reading after the other, until nobody reads them
 //     reader open PATH    the reason why the page cannot be opened, or ok
-#include "clockd.h"
+#define _GNU_SOURCE 1
+#define CLOCKD_VMCLOCK (getenv("CLOCKD_TEST_VMCLOCK") != NULL ? getenv("CLOCKD_TEST_VMCLOCK") : "/none") /* another file than the device */
 
 #include <stdlib.h>
+
+#include "clockd.h"
 
 static void put(const clockd_reading *r) {
     // Fixed layout, 104 bytes: the Go side reads it with encoding/binary.
@@ -29,7 +32,7 @@ int main(int argc, char **argv) {
         static uint64_t page[64];
         uint64_t ticks;
         while (fread(page, 512, 1, stdin) == 1 && fread(&ticks, 8, 1, stdin) == 1) {
-            clockd__look((const unsigned char *)page, 0, &ticks, &now);
+            clockd__look((const unsigned char *)page, NULL, 0, &ticks, &now);
             put(&now);
             if (fflush(stdout) != 0)
                 return 1;

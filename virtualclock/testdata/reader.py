@@ -48,7 +48,7 @@ class Clock:
 
 def compare():
     reader = clockd.Reader.__new__(clockd.Reader)
-    reader.path, reader._source, reader._looked, reader._namespace = "", None, 1, 9
+    reader.path, reader._source, reader._looked, reader._namespace, reader._vmclock = "", None, 1, 9, None
     clockd.time = clock = Clock()
     while True:
         page = sys.stdin.buffer.read(512)
@@ -65,6 +65,7 @@ def main(mode, path=None):
         return 0
     try:
         reader = clockd.Reader(path)
+        reader._vmclock = clockd._open_vmclock(os.environ.get("CLOCKD_TEST_VMCLOCK", "/none"))
     except clockd.Error as error:
         print(error.reason)
         return 2
