@@ -43,7 +43,7 @@ type Writer struct {
 	// generation is the last even one.
 	generation uint16
 	last       virtualclock.Coefficients
-	has        bool
+	has, told  bool
 	read       func(c hw.Counter) (readings, error)
 	// setting tells, by the end of a read, that CLOCK_REALTIME was set.
 	setting *os.File
@@ -154,8 +154,11 @@ func (w *Writer) refresh() {
 	s := unknown(Unknown, r.asOf)
 	if err == nil {
 		s = describe(&w.last, &r, w.options.Slew)
-	} else if w.options.Log != nil {
-		w.options.Log.Warn("ClockBound's readers are told nothing", "error", err)
+	}
+	if told := err != nil; told != w.told { // once, not at each publication
+		if w.told = told; told && w.options.Log != nil {
+			w.options.Log.Warn("ClockBound's readers are told nothing", "error", err)
+		}
 	}
 	w.store(&s)
 }
