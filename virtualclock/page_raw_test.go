@@ -315,3 +315,18 @@ func TestPythonReaderOfTheProcessorsCounter(t *testing.T) {
 	}
 	t.Logf("%d sound readings, up to %.3g µs wide; brackets of %d and %d ticks", len(sound), width*1e6, before.high-before.low, after.high-after.low)
 }
+
+// TestCompanionPublishingDoesNotAlloc: with the companion too a publication needs no memory.
+func TestCompanionPublishingDoesNotAlloc(t *testing.T) {
+	counter, err := hw.Open("auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := mustCreate(t, filepath.Join(t.TempDir(), "page"), counter, 1)
+	k := goodCoefficients()
+	k.At = counter.Read()
+	k.StaleAfter, k.VoidAfter = k.At+1e15, k.At+1e15
+	if n := testing.AllocsPerRun(100, func() { _ = w.Publish(k) }); n > 0 {
+		t.Errorf("%g allocations", n)
+	}
+}
