@@ -56,7 +56,7 @@ func cReader(t *testing.T, name string, flags ...string) foreignReader {
 		}
 		t.Fatalf("%v\n%s", err, out)
 	}
-	return foreignReader{name, []string{program}, 20_000, false}
+	return foreignReader{name, []string{program}, 8_000, false}
 }
 
 func cReaders(t *testing.T) []foreignReader {
