@@ -123,6 +123,10 @@ install: build ## install into $(DESTDIR)$(PREFIX)
 	install -m 0644 deploy/grafana/dashboards/*.json '$(SHARE)/grafana/dashboards/'
 	install -m 0644 deploy/grafana/provisioning/datasources/*.yaml '$(SHARE)/grafana/provisioning/datasources/'
 	sed 's|/usr/local/|$(PREFIX)/|' deploy/grafana/provisioning/dashboards/clockd.yaml > '$(SHARE)/grafana/provisioning/dashboards/clockd.yaml'
+	install -d '$(DESTDIR)$(PREFIX)/include' '$(DESTDIR)$(PREFIX)/share/clockd/python' '$(DESTDIR)$(PREFIX)/share/doc/clockd/readers'
+	install -m 0644 readers/c/clockd.h '$(DESTDIR)$(PREFIX)/include/'
+	install -m 0644 readers/python/clockd.py '$(DESTDIR)$(PREFIX)/share/clockd/python/'
+	install -m 0644 readers/c/now.c '$(DESTDIR)$(PREFIX)/share/doc/clockd/readers/'
 	bin/clockd completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/clockd'
 	bin/clockbench completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/clockbench'
 

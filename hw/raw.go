@@ -50,6 +50,13 @@ func (r *monotonicRaw) Spec() string {
 	return nameMonotonicRaw + "(timens=" + strconv.FormatUint(r.timeNamespace, 10) + ")"
 }
 
+// TimeNamespace returns the inode of this process's time namespace, whose offset is part of every reading of CLOCK_MONOTONIC_RAW; 0
+// where there are none.
+func TimeNamespace() uint64 {
+	inode, _ := timeNamespace()
+	return inode
+}
+
 // timeNamespace returns the inode of this process's time namespace; known is false where /proc does not show it.
 func timeNamespace() (inode uint64, known bool) {
 	link, err := os.Readlink("/proc/self/ns/time")

@@ -44,6 +44,10 @@ func TestPageDocumentIsTrue(t *testing.T) {
 		"difference": word(wordDifference), "hertz": word(wordHertz), "hertz_error": word(wordHertzError),
 		"published": word(wordPublished), "instance": word(wordInstance), "reason": {8 * wordReason, reasonBytes},
 		"marked": word(wordMarked), "marker": word(wordMarker),
+		"raw_not_before": word(wordRawNotBefore), "raw_stale_after": word(wordRawStaleAfter), "raw_void_after": word(wordRawVoidAfter),
+		"raw_at": word(wordRawAt), "raw_earliest": word(wordRawEarliest), "raw_latest": word(wordRawLatest), "raw_slow": word(wordRawSlow),
+		"raw_fast": word(wordRawFast), "raw_time_namespace": word(wordRawTimeNamespace), "raw_suspended": word(wordRawSuspended),
+		"raw_check": word(wordRawCheck),
 	}
 	row := regexp.MustCompile("(?m)^\\| (\\d+) \\| (\\d+) \\| (?:`(\\w+)`)? *\\|")
 	covered := make([]bool, pageSize)

@@ -18,6 +18,8 @@ type publisher struct {
 	instance uint64
 	// sequence is the last even one.
 	sequence uint64
+	// companion, if there is one, writes the interval as a function of CLOCK_MONOTONIC_RAW.
+	companion *companion
 	// last is what readers see now, if anything was published by this publisher.
 	last      Coefficients
 	published bool
@@ -61,15 +63,22 @@ func (b *publisher) publish(k *Coefficients, why reason.Code) error {
 		slack = hw.Ticks(ticks)
 	}
 
+	if b.companion != nil {
+		b.companion.prepare()
+	}
 	b.words.store(wordSequence, b.sequence+1)
 	// From here on no reader gets anything, so none has a reading of the old content that is later than this:
 	now := b.counter.Read()
 	if b.published {
 		next.continueFrom(&b.last, now)
 	}
-	b.store(&content{Coefficients: next, notBefore: now - slack, published: now, frequency: frequency, instance: b.instance, why: why,
-		marked: b.marked, marker: b.marker})
+	shown := content{Coefficients: next, notBefore: now - slack, published: now, frequency: frequency, instance: b.instance, why: why,
+		marked: b.marked, marker: b.marker}
+	b.store(&shown)
 	b.sequence += 2
+	if b.companion != nil {
+		b.companion.store(b.words, &shown, b.sequence)
+	}
 	b.words.store(wordSequence, b.sequence)
 	b.last, b.published = next, true
 	return err

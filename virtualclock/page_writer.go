@@ -61,7 +61,7 @@ func CreatePageOfBoot(path string, counter hw.Counter, instance uint64, boot str
 	if err != nil {
 		return nil, fmt.Errorf("virtualclock: page %s: %w", path, err)
 	}
-	w := &PageWriter{path: path, page: publisher{counter: counter, instance: instance}}
+	w := &PageWriter{path: path, page: publisher{counter: counter, instance: instance, companion: newCompanion(counter)}}
 	// Another process may create or replace the file between two of our steps; then everything begins again.
 	const attempts = 10
 	for range attempts {

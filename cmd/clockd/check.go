@@ -91,5 +91,8 @@ func describe(c *config.Config) string {
 	if what += served; c.Influx != nil {
 		what += ", sends points to " + c.Influx.URL
 	}
+	if c.ClockBound != nil {
+		what += ", writes " + c.ClockBound.Path + " for ClockBound's readers"
+	}
 	return what
 }

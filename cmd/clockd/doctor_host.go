@@ -23,6 +23,7 @@ import (
 func (d *diagnosis) examineHost(root string, pid int) {
 	d.examineVMClock(filepath.Join(root, hw.VMClockPath), filepath.Join(root, "proc/cpuinfo"))
 	d.examineCards()
+	d.examineSources(root)
 	d.examineDaemonsPrivileges(pid)
 	d.examineManager(filepath.Join(root, "run/systemd/system"), filepath.Join(root, "proc", strconv.Itoa(pid), "cgroup"), pid)
 }
@@ -192,4 +193,57 @@ func (a *app) running(ctx context.Context) *control.Status {
 		return nil
 	}
 	return &s
+}
+
+// localSources are clocks that other programs, or devices, offer on a host. What following one takes is what clockd would need.
+var localSources = [...]struct{ name, pattern, takes string }{
+	{"a clock device", "dev/ptp[0-9]*", "packets that are stamped by it are used (stamps.hardware); the device is not followed as a source of its own: phc2sys or chronyd (refclock PHC) can serve it by NTP to clockd on this host"},
+	{"a pulse per second", "dev/pps[0-9]*", "it is not read: chronyd (refclock PPS) or ntpd can serve it by NTP to clockd on this host"},
+	{"chronyd", "run/chrony/chronyd.sock", "follow it as any server, if it serves (allow 127.0.0.1 in chrony.conf): [[source]] address = \"127.0.0.1\"; its tracking is not read"},
+	{"gpsd", "run/gpsd.sock", "it is not read: chronyd (refclock SOCK or SHM) can serve it by NTP to clockd on this host"},
+	{"ClockBound", "var/run/clockbound/shm0", "it is not followed: follow what its chronyd follows; clockd can take its place (docs/migrate-clockbound.md)"},
+}
+
+// examineSources lists the clocks that this host offers besides servers on the network.
+func (d *diagnosis) examineSources(root string) {
+	found := false
+	for _, s := range localSources {
+		paths, err := filepath.Glob(filepath.Join(root, s.pattern))
+		if err != nil {
+			continue
+		}
+		for _, path := range paths {
+			found = true
+			d.add("note", "sources", "%s: %s", s.name, path)
+			d.enable(s.takes)
+		}
+	}
+	for _, unit := range sharedMemoryUnits(filepath.Join(root, "proc/sysvipc/shm")) {
+		found = true
+		d.add("note", "sources", "a program writes the time into NTP shared memory, unit %d", unit)
+		d.enable(fmt.Sprintf("it is not read: chronyd (refclock SHM %d) can serve it by NTP to clockd on this host", unit))
+	}
+	if !found {
+		d.add("ok", "sources", "this host offers no clock but servers on the network")
+	}
+}
+
+// sharedMemoryUnits lists the segments of NTP's shared memory driver: the key is "NTP0" and the unit.
+func sharedMemoryUnits(list string) []int {
+	b, err := os.ReadFile(list)
+	if err != nil {
+		return nil
+	}
+	const first = 0x4e545030
+	var units []int
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		if key, err := strconv.Atoi(fields[0]); err == nil && key >= first && key < first+256 {
+			units = append(units, key-first)
+		}
+	}
+	return units
 }

@@ -90,3 +90,23 @@ func TestDoctorTellsWhoCanRead(t *testing.T) {
 		}
 	}
 }
+
+func TestDoctorListsSources(t *testing.T) {
+	for what, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"nothing":       {nil, "no clock but servers"},
+		"a device":      {map[string]string{"dev/ptp3": ""}, "a clock device"},
+		"a pulse":       {map[string]string{"dev/pps0": ""}, "a pulse per second"},
+		"chronyd":       {map[string]string{"run/chrony/chronyd.sock": ""}, "chronyd"},
+		"ClockBound":    {map[string]string{"var/run/clockbound/shm0": ""}, "ClockBound"},
+		"shared memory": {map[string]string{"proc/sysvipc/shm": "       key      shmid perms\n1314148402          0   600\n         0 1 600\n"}, "unit 2"},
+	} {
+		d := &diagnosis{}
+		d.examineSources(files(t, c.files))
+		if len(d.Findings) != 1 || !strings.Contains(d.Findings[0].Text, c.want) || (d.Findings[0].Enable != "") != (c.files != nil) {
+			t.Errorf("%s: %+v", what, d.Findings)
+		}
+	}
+}

@@ -126,7 +126,8 @@ func (a *app) giveUp(c *config.Config, log *slog.Logger) {
 	}
 	confined := false
 	if c.Privileges.Seccomp {
-		if err := privileges.Confine(false); err != nil {
+		// What the kernel runs the system's clock at is asked by the call that could steer it; the right to steer is given up above.
+		if err := privileges.Confine(c.ClockBound != nil); err != nil {
 			log.Warn("system calls are not confined", "error", err)
 		} else {
 			confined = true

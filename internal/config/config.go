@@ -28,9 +28,11 @@ type Config struct {
 	// HTTP is nil when nothing is served over HTTP.
 	HTTP *HTTP `toml:"http"`
 	// Influx is nil when nothing is sent to InfluxDB.
-	Influx  *Influx `toml:"influx"`
-	Page    Page    `toml:"page"`
-	Control Control `toml:"control"`
+	Influx *Influx `toml:"influx"`
+	// ClockBound is nil when nothing is written for ClockBound's readers.
+	ClockBound *ClockBound `toml:"clockbound"`
+	Page       Page        `toml:"page"`
+	Control    Control     `toml:"control"`
 	// Privileges says what the daemon gives up.
 	Privileges Privileges `toml:"privileges"`
 	State      State      `toml:"state"`

@@ -230,6 +230,8 @@ func setDefault(p any) {
 		*x = defaultHTTP()
 	case *Influx:
 		*x = DefaultInflux()
+	case *ClockBound:
+		*x = defaultClockBound()
 	}
 }
 

@@ -76,7 +76,7 @@ func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n[influx]\nurl = \"http://127.0.0.1:8086\"\nbucket = \"clockd\"\n[nts_server]\ncert_file = \"/etc/clockd/nts.crt\"\nkey_file = \"/etc/clockd/nts.key\"\n"), rootPaths())
+	want, err := Parse("", []byte("[[source]]\naddress = \"ntp.example.org\"\n[server]\n[http]\n[influx]\nurl = \"http://127.0.0.1:8086\"\nbucket = \"clockd\"\n[clockbound]\n[nts_server]\ncert_file = \"/etc/clockd/nts.crt\"\nkey_file = \"/etc/clockd/nts.key\"\n"), rootPaths())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/clockd/clockd/hw"
+	"github.com/clockd/clockd/internal/clockbound"
 	"github.com/clockd/clockd/internal/config"
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
@@ -50,6 +51,8 @@ type daemon struct {
 	web     *web.Server
 	// influx is nil where nothing is sent to InfluxDB.
 	influx *exporter
+	// clockbound is nil where nothing is written for ClockBound's readers.
+	clockbound *clockbound.Writer
 	// retired are the servers and writers that a reload has replaced and that still say goodbye.
 	retired   sync.WaitGroup
 	questions chan command
@@ -141,6 +144,7 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 		return d, err
 	}
 	d.openInflux()
+	d.openClockBound()
 	if err := d.openNode(); err != nil {
 		return d, err
 	}
@@ -172,6 +176,7 @@ func (d *daemon) close() {
 			d.log.Warn("the page was not closed well", "error", err)
 		}
 	}
+	d.closeClockBound()
 	if d.influx != nil {
 		d.influx.writer.Close()
 	}

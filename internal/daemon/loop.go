@@ -169,6 +169,9 @@ func (d *daemon) publish(p *node.Publication) {
 	if err := d.page.PublishReason(&p.Clock, p.Reason); err != nil {
 		d.log.Error("the page refuses the clock", "error", err)
 	}
+	if d.clockbound != nil {
+		d.clockbound.Publish(&p.Clock)
+	}
 	if d.server != nil {
 		d.server.Publish(p)
 	}

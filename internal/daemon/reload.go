@@ -94,6 +94,9 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 	if !reflect.DeepEqual(before.Influx, next.Influx) {
 		d.openInflux()
 	}
+	if !reflect.DeepEqual(before.ClockBound, next.ClockBound) {
+		d.openClockBound()
+	}
 	d.openWeb() // always: certificates and tokens are renewed in their files
 	d.configureNode()
 	d.exchangeKeys()
