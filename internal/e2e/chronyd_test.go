@@ -298,7 +298,7 @@ func TestFalsetickerIsNamed(t *testing.T) {
 			t.Errorf("the falseticker: %+v", x)
 		}
 	}
-	if r := h.clockd("sources"); r.code != exitOK || !strings.Contains(r.out, reason.SourceFalseticker.Explain()) {
+	if r := h.clockd("sources"); r.code != exitOK || !strings.Contains(r.out, liar.Address()+": its time contradicts what the other sources prove, by at least ") {
 		t.Errorf("clockd sources does not say why: %+v", r)
 	}
 	got := measure(t, truth{}, 500, time.Millisecond, h.open())
