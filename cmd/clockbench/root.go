@@ -61,7 +61,7 @@ checks every interval that the node claims, with no tolerance.`,
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.UsageError(err) })
-	root.AddCommand(newScenarios(a), newSim(a), newLive(a), newCompare(a), newLiveMember(a), newObserve(a), newScale(a), newCourse(a), newReport(a),
+	root.AddCommand(newScenarios(a), newSim(a), newLive(a), newCompare(a), newLiveMember(a), newObserve(a), newScale(a), newOrder(a), newOrderMember(), newCourse(a), newReport(a),
 		newRerun(a), newVersion(a))
 	return root
 }
