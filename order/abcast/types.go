@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/clockd/clockd/order/abcast/core"
+	"github.com/clockd/clockd/order/abcast/raftlog"
 )
 
 // The words of the protocol, see package core.
@@ -95,3 +96,8 @@ type Engine interface {
 
 // TSAB is the timestamp-ordered engine.
 func TSAB(config core.Config, restart core.Restart) (Engine, error) { return core.New(config, restart) }
+
+// RaftLog is a plain raft log: see package raftlog.
+func RaftLog(config core.Config, restart core.Restart) (Engine, error) {
+	return raftlog.New(config, restart)
+}
