@@ -81,12 +81,12 @@ func (e *Engine) recordProto(what byte, m proto.Message) {
 
 func (e *Engine) sendRaft(messages []*pb.Message) {
 	for _, m := range messages {
+		if m.GetType() == pb.MsgSnap {
+			m = e.sendSnapshot(m)
+		}
 		b, err := proto.Marshal(m)
 		if err != nil {
 			continue
-		}
-		if m.GetType() == pb.MsgSnap {
-			e.sendSnapshot(m)
 		}
 		e.out.Messages = append(e.out.Messages, core.Outgoing{To: core.ID(m.GetTo()), Frame: append(e.header(frameRaft), b...)})
 	}

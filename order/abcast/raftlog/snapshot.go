@@ -30,11 +30,6 @@ type snapshots struct {
 	offered  *pb.Message // raft's, which waits for it
 }
 
-// sending reports whether a process is being sent a snapshot.
-func (s *snapshots) sending(p *peer) bool {
-	return p.snapSent && p.stat.index < s.saved && p.stat.applied == 0
-}
-
 // meta is what the engine needs to go on from a snapshot.
 type meta struct {
 	group       uint64
@@ -314,16 +309,24 @@ func (e *Engine) checkpoint() error {
 }
 
 // sendSnapshot lets the driver send the application's snapshot beside raft's. Raft hears that it failed if nothing came of it in time, and tries again.
-func (e *Engine) sendSnapshot(m *pb.Message) {
+// A process refuses a snapshot of a group that it is not in, so the group is told as it is now: the change that let it in is committed, and follows in the log.
+func (e *Engine) sendSnapshot(m *pb.Message) *pb.Message {
 	p := e.peer(core.ID(m.GetTo()))
 	if p == nil {
-		return
+		return m
 	}
 	p.snapAt, p.snapSent = e.now.Elapsed, true
 	if len(m.GetSnapshot().GetData()) > 0 {
 		e.counters.SnapshotsAsked++
 		e.out.SendSnapshot = append(e.out.SendSnapshot, p.id)
 	}
+	at := m.GetSnapshot().GetMetadata()
+	now := &pb.Message{}
+	proto.Merge(now, m)
+	now.Snapshot = &pb.Snapshot{Data: m.GetSnapshot().GetData(), Metadata: &pb.SnapshotMetadata{
+		Index: proto.Uint64(at.GetIndex()), Term: proto.Uint64(at.GetTerm()), ConfState: e.conf,
+	}}
+	return now
 }
 
 // takeSnap reports whether a snapshot of raft can be taken now: one of the application of the same place must be here.
@@ -371,6 +374,7 @@ func (e *Engine) install(x *pb.Snapshot) {
 		return
 	}
 	e.adopt(m)
+	e.conf = x.GetMetadata().GetConfState()
 	e.setUniverse()
 	e.snapshots.received, e.snapshots.offered = nil, nil
 	own := uint64(0)

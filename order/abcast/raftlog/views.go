@@ -35,9 +35,8 @@ func (e *Engine) changeView() {
 		switch {
 		case id == e.self.ID:
 			members = append(members, e.self)
-		case p == nil || p.life == 0 || !p.known || e.silent(p) || p.stat.leaving:
-		case p.stat.applied+uint64(max(e.config.JoinLag, 4096)) < e.applied && !e.view.Contains(core.Member{ID: id, Incarnation: p.life}):
-		case e.snapshots.sending(p):
+		case p == nil || p.life == 0 || !p.known || e.silent(p) || p.stat.leaving || p.stat.applied == 0:
+		case p.stat.applied+uint64(max(e.config.JoinLag, joinLag)) < e.applied && !e.view.Contains(core.Member{ID: id, Incarnation: p.life}):
 		default:
 			members = append(members, core.Member{ID: id, Incarnation: p.life})
 		}
@@ -84,3 +83,6 @@ func (e *Engine) applyView(b []byte) {
 	}
 	e.out.Upcalls = append(e.out.Upcalls, core.Upcall{Kind: core.UpcallView, View: v})
 }
+
+// joinLag is how many entries a process may be behind to be let into the view.
+const joinLag = 4096
