@@ -7,6 +7,7 @@ import (
 
 	"github.com/clockd/clockd/order/abcast/core"
 	"github.com/clockd/clockd/order/abcast/raftlog"
+	"github.com/clockd/clockd/order/abcast/sequencer"
 )
 
 // The words of the protocol, see package core.
@@ -100,4 +101,9 @@ func TSAB(config core.Config, restart core.Restart) (Engine, error) { return cor
 // RaftLog is a plain raft log: see package raftlog.
 func RaftLog(config core.Config, restart core.Restart) (Engine, error) {
 	return raftlog.New(config, restart)
+}
+
+// Sequencer is a fixed sequencer: see package sequencer.
+func Sequencer(config core.Config, restart core.Restart) (Engine, error) {
+	return sequencer.New(config, restart)
 }

@@ -20,7 +20,7 @@ const groupNumber = 0xbe7c
 
 // Engines are the logs of package abcast.
 func Engines() map[string]Open {
-	return map[string]Open{TSAB: opener(abcast.TSAB), RaftLog: opener(abcast.RaftLog)}
+	return map[string]Open{TSAB: opener(abcast.TSAB), RaftLog: opener(abcast.RaftLog), Sequencer: opener(abcast.Sequencer)}
 }
 
 // opener opens an engine of package abcast.

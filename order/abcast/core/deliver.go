@@ -9,7 +9,7 @@ import (
 func (c *Core) stable() Timestamp {
 	sigma := Timestamp(math.MaxInt64)
 	for k, s := range c.current.streams {
-		if k != c.place {
+		if k != c.place && (k == 0 || !c.config.Sequencer) {
 			sigma = min(sigma, s.honoured)
 		}
 	}

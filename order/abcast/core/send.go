@@ -61,7 +61,7 @@ func (c *Core) Cancel(number uint64) error {
 
 // maySend is the guard of R1.
 func (c *Core) maySend() bool {
-	return c.place >= 0 && c.frozen < c.view.ID && c.now.Sound && !c.leave
+	return c.place >= 0 && c.frozen < c.view.ID && c.now.Sound && !c.leave && (!c.config.Sequencer || c.place == 0)
 }
 
 // flush sends what is pending (R1).

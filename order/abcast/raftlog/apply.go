@@ -67,24 +67,17 @@ func (e *Engine) applyBatch(b []byte) {
 	if !ok {
 		return // the same at every process
 	}
-	last := e.numbers[x.origin.ID]
-	switch {
-	case x.origin.Incarnation < last.life:
-		return // of a life that is over
-	case x.origin.Incarnation > last.life:
-		last = lifeNumber{life: x.origin.Incarnation}
-	}
-	if x.number > last.number+1 || x.last() <= last.number {
-		return // one before it was lost, and it will be proposed again; or it was delivered
+	if n, over := e.filter.Delivered(x.origin); over || x.last() <= n || x.number > n+1 {
+		return // of a life that is over; or it was delivered; or one before it was lost, and it will be proposed again
 	}
 	if x.origin == e.self {
 		e.settle(&x)
 	}
-	for k := last.number + 1 - x.number; k < uint64(len(x.messages)); k++ {
-		e.deliver(&x, k)
+	for k := range uint64(len(x.messages)) {
+		if e.filter.Pass(x.origin, x.number+k) {
+			e.deliver(&x, k)
+		}
 	}
-	last.number = x.last()
-	e.numbers[x.origin.ID] = last
 }
 
 // settle takes own proposals that are in the log.
@@ -102,7 +95,7 @@ func (e *Engine) deliver(x *batch, k uint64) {
 	e.commitTS = max(x.ts, e.commitTS+1)
 	e.position = core.Position{View: e.view.ID, Time: e.commitTS, Sender: x.origin.ID}
 	kind := core.UpcallMessage
-	if m.key != (core.Key{}) && !e.keys.add(m.key) {
+	if !e.filter.Fresh(m.key) {
 		kind = core.UpcallDuplicate
 		e.counters.Duplicates++
 	}
@@ -113,35 +106,6 @@ func (e *Engine) deliver(x *batch, k uint64) {
 	e.counters.DeliveredBytes += uint64(len(m.payload))
 	e.unconsumed += len(m.payload)
 	e.snapshots.since += len(m.payload)
-}
-
-// keyRing remembers the last core.DedupeWindow keys.
-type keyRing struct {
-	ring []core.Key
-	at   int
-	set  map[core.Key]struct{}
-}
-
-func (r *keyRing) add(k core.Key) bool {
-	if _, known := r.set[k]; known {
-		return false
-	}
-	if r.set == nil {
-		r.set = map[core.Key]struct{}{}
-	}
-	r.set[k] = struct{}{}
-	if len(r.ring) < core.DedupeWindow {
-		r.ring = append(r.ring, k)
-		return true
-	}
-	delete(r.set, r.ring[r.at])
-	r.ring[r.at] = k
-	r.at = (r.at + 1) % core.DedupeWindow
-	return true
-}
-
-func (r *keyRing) inOrder() []core.Key {
-	return append(append(make([]core.Key, 0, len(r.ring)), r.ring[r.at:]...), r.ring[:r.at]...)
 }
 
 // reads are linearizable reads, by raft's ReadIndex: those that begin while one is under way share the next.

@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/clockd/clockd/order/abcast/core"
+	"github.com/clockd/clockd/order/abcast/internal/once"
 	"github.com/clockd/clockd/reason"
 )
 
@@ -55,8 +56,7 @@ type Engine struct {
 	position   core.Position
 	index      uint64
 	commitTS   core.Timestamp
-	numbers    map[core.ID]lifeNumber
-	keys       keyRing
+	filter     *once.Filter
 	unconsumed int
 
 	reads     reads
@@ -82,8 +82,6 @@ type ownBatch struct {
 	cost  int
 }
 
-type lifeNumber struct{ life, number uint64 }
-
 type peer struct {
 	id       core.ID
 	life     uint64
@@ -101,7 +99,7 @@ func New(config core.Config, restart core.Restart) (*Engine, error) {
 	if err := prepare(&config); err != nil {
 		return nil, err
 	}
-	e := &Engine{config: config, view: &core.View{}, numbers: map[core.ID]lifeNumber{}}
+	e := &Engine{config: config, view: &core.View{}, filter: once.New()}
 	e.self.ID = config.ID
 	if err := e.restore(restart); err != nil {
 		return nil, err

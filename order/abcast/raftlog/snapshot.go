@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"maps"
 	"slices"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/clockd/clockd/order/abcast/core"
+	"github.com/clockd/clockd/order/abcast/internal/once"
 	"github.com/clockd/clockd/reason"
 )
 
@@ -39,8 +39,7 @@ type meta struct {
 	position    core.Position
 	index       uint64
 	commitTS    core.Timestamp
-	numbers     map[core.ID]lifeNumber
-	keys        []core.Key
+	filter      *once.Filter
 	description []byte
 }
 
@@ -60,20 +59,10 @@ func (e *Engine) meta() ([]byte, error) {
 		b = binary.AppendUvarint(b, x)
 	}
 	b = encodeView(append(b, conf...), e.view)
-	for _, x := range []uint64{uint64(e.position.View), uint64(e.position.Time), uint64(e.position.Sender), e.index, uint64(e.commitTS), uint64(len(e.numbers))} {
+	for _, x := range []uint64{uint64(e.position.View), uint64(e.position.Time), uint64(e.position.Sender), e.index, uint64(e.commitTS)} {
 		b = binary.AppendUvarint(b, x)
 	}
-	for _, id := range slices.Sorted(maps.Keys(e.numbers)) {
-		n := e.numbers[id]
-		for _, x := range []uint64{uint64(id), n.life, n.number} {
-			b = binary.AppendUvarint(b, x)
-		}
-	}
-	keys := e.keys.inOrder()
-	b = binary.AppendUvarint(b, uint64(len(keys)))
-	for k := range keys {
-		b = append(b, keys[k][:]...)
-	}
+	b = e.filter.Append(b)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli())), nil
 }
 
@@ -86,29 +75,15 @@ func decodeMeta(b []byte) (*meta, error) {
 	if r.byte() != wireVersion {
 		return nil, unusable
 	}
-	m := &meta{group: r.uint(), raft: r.uint(), term: r.uint(), conf: &pb.ConfState{}, numbers: map[core.ID]lifeNumber{}, description: b}
+	m := &meta{group: r.uint(), raft: r.uint(), term: r.uint(), conf: &pb.ConfState{}, description: b}
 	if err := proto.Unmarshal(r.bytes(r.uint()), m.conf); err != nil {
 		return nil, unusable
 	}
 	m.view = r.view()
 	m.position = core.Position{View: core.ViewID(r.uint()), Time: core.Timestamp(r.uint()), Sender: core.ID(r.uint())}
 	m.index, m.commitTS = r.uint(), core.Timestamp(r.uint())
-	for range r.count(1 << 20) {
-		id := core.ID(r.uint())
-		m.numbers[id] = lifeNumber{r.uint(), r.uint()}
-		if r.bad {
-			return nil, unusable
-		}
-	}
-	for range r.count(core.DedupeWindow) {
-		var k core.Key
-		copy(k[:], r.bytes(uint64(len(k))))
-		m.keys = append(m.keys, k)
-		if r.bad {
-			return nil, unusable
-		}
-	}
-	if !r.end() || m.raft == 0 {
+	filter, ok := once.Decode(r.b)
+	if m.filter = filter; !ok || r.bad || m.raft == 0 {
 		return nil, unusable
 	}
 	return m, nil
@@ -122,11 +97,7 @@ func (m *meta) snapshot() *pb.Snapshot {
 // adopt goes on from a snapshot.
 func (e *Engine) adopt(m *meta) {
 	e.applied, e.conf, e.view = m.raft, m.conf, m.view
-	e.position, e.index, e.commitTS, e.numbers = m.position, m.index, m.commitTS, maps.Clone(m.numbers)
-	e.keys = keyRing{}
-	for _, k := range m.keys {
-		e.keys.add(k)
-	}
+	e.position, e.index, e.commitTS, e.filter = m.position, m.index, m.commitTS, m.filter
 	e.snapshots.saved, e.snapshots.since, e.snapshots.pending = m.index, 0, 0
 }
 
@@ -377,10 +348,7 @@ func (e *Engine) install(x *pb.Snapshot) {
 	e.conf = x.GetMetadata().GetConfState()
 	e.setUniverse()
 	e.snapshots.received, e.snapshots.offered = nil, nil
-	own := uint64(0)
-	if n := m.numbers[e.self.ID]; n.life == e.self.Incarnation {
-		own = n.number
-	}
+	own, _ := e.filter.Delivered(e.self)
 	e.settle(&batch{number: own, messages: make([]message, 1)})
 	e.out.Upcalls = append(e.out.Upcalls, core.Upcall{Kind: core.UpcallInstall, View: e.view, Snapshot: core.Snapshot{Position: m.position, Index: m.index, Meta: m.description, Own: own}})
 	if err := e.checkpoint(); err != nil {
