@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/clockd/clockd/order/abcast/core"
 )
@@ -24,8 +25,9 @@ type queue struct {
 	mu      sync.Mutex
 	items   []item
 	head    int
-	pushed  uint64 // items ever
-	done    uint64 // items the consumer is done with
+	pushed  uint64        // items ever
+	done    atomic.Uint64 // items the consumer is done with
+	readers atomic.Int32  // who wait for done
 	changed chan struct{}
 	waiting bool // somebody listens to changed
 	ended   bool // nothing comes after what is in it
@@ -99,17 +101,22 @@ func (q *queue) next(ctx context.Context) (item, bool) {
 
 // finish says that the consumer is done with one more item.
 func (q *queue) finish() {
+	q.done.Add(1)
+	if q.readers.Load() == 0 {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.done++
 	q.signal()
 }
 
 // wait waits until the consumer is done with so many items.
 func (q *queue) wait(ctx context.Context, n uint64) error {
+	q.readers.Add(1) // before done is looked at: either this sees what finish counted, or finish sees this
+	defer q.readers.Add(-1)
 	for {
 		q.mu.Lock()
-		if q.done >= n {
+		if q.done.Load() >= n {
 			q.mu.Unlock()
 			return nil
 		}

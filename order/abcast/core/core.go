@@ -58,6 +58,7 @@ type Core struct {
 	keys       keyRing
 	numbers    []lifeNumber // the last delivered number of each life, of earlier views
 	unconsumed int
+	untold     int // delivered since the last STAT, as the window counts
 	held       int
 	firstWait  Timestamp
 
