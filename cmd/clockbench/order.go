@@ -215,7 +215,7 @@ func best(rows []orderbench.Row) []orderbench.Row {
 }
 
 func (a *app) orderTable(r *orderReport) error {
-	rows := [][]string{{"engine", "link", "durability", "n", "size", "outst.", "origin", "messages/s", "p50", "p99", "max", "at receivers: p50", "p99", "max", "σ", "τ", "τ p99", "cores", "CPU/message", "failed"}}
+	rows := [][]string{{"engine", "link", "durability", "n", "size", "outst.", "origin", "messages/s", "p50", "p99", "max", "at receivers: p50", "p99", "max", "σ", "τ", "τ p50", "τ p99", "cores", "CPU/message", "failed"}}
 	length := func(n result.Number) string { return seconds(sim.Number(n.Float())) }
 	kept := best(r.Rows)
 	for i := range kept {
@@ -227,7 +227,7 @@ func (a *app) orderTable(r *orderReport) error {
 		rows = append(rows, []string{
 			x.Engine, x.Link, x.Durability, fmt.Sprint(x.Nodes), fmt.Sprint(x.Size), fmt.Sprint(x.Outstanding), x.Origin, fmt.Sprintf("%.0f", x.MessagesPerS.Float()),
 			length(x.P50), length(x.P99), length(x.Max), length(x.ReceiverP50), length(x.ReceiverP99), length(x.ReceiverMax), length(x.SteadinessS), tightness,
-			length(x.TightnessP99S), ratio(sim.Number(x.CPUSeconds.Float())), length(x.CPUPerMessage), fmt.Sprint(x.Failed),
+			length(x.TightnessP50S), length(x.TightnessP99S), ratio(sim.Number(x.CPUSeconds.Float())), length(x.CPUPerMessage), fmt.Sprint(x.Failed),
 		})
 	}
 	if err := a.columns(rows); err != nil {

@@ -11,6 +11,9 @@ type Delays [][]float64
 type Formula struct {
 	// WriteS is w, HeartbeatS h and PrecisionS π.
 	WriteS, HeartbeatS, PrecisionS float64
+	// DeltaS is Δ of time-triggered delivery, OffsetsS by how much each member's clock is ahead.
+	DeltaS   float64
+	OffsetsS []float64
 }
 
 // TSAB is L_p(m) of theory 6.6 without load, for a message of q at p: the longest of data, stability and a quorum's acknowledgements, in seconds.
@@ -39,7 +42,22 @@ func (f *Formula) TSAB(d Delays, q, p int) float64 {
 	return max(data, stable, acks[n/2])
 }
 
-// Leader is the latency of a log with a leader or sequencer s whose commitment the others learn from it: q sends to s, s to all, a majority (s is one of it)
+// Sequencer is the latency of a log with a sequencer s, whose members all acknowledge to all: q hands on to s, s sends to all, and p waits for a majority of the acknowledgements.
+func (f *Formula) Sequencer(d Delays, q, s, p int) float64 {
+	var acks []float64
+	for r := range len(d) {
+		switch r {
+		case p, s:
+			acks = append(acks, f.WriteS+d.at(s, p))
+		default:
+			acks = append(acks, d.at(s, r)+f.WriteS+d.at(r, p))
+		}
+	}
+	slices.Sort(acks)
+	return d.at(q, s) + max(d.at(s, p), acks[len(d)/2])
+}
+
+// Leader is the latency of a log with a leader s whose commitment the others learn from it: q sends to s, s to all, a majority (s is one of it)
 // answers, and s tells p; theory 6.6, the rows of raft.
 func (f *Formula) Leader(d Delays, q, s, p int) float64 {
 	var acks []float64

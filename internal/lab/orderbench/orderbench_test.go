@@ -21,11 +21,11 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "order-member" {
 		if err := RunMember(context.Background(), os.Stdin, os.Stdout, Engines()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1) //nolint:forbidigo // it is main
+			os.Exit(1)
 		}
-		os.Exit(0) //nolint:forbidigo // it is main
+		os.Exit(0)
 	}
-	os.Exit(m.Run()) //nolint:forbidigo // it is main
+	os.Exit(m.Run())
 }
 
 func plan() *Plan {
@@ -146,6 +146,9 @@ func TestFormula(t *testing.T) {
 		got, want float64
 	}{
 		{"TSAB from q to p", (&Formula{HeartbeatS: 5 * ms}).TSAB(d, 0, 1), 60 * ms},
+		{"sequencer r", (&Formula{WriteS: 3 * ms}).Sequencer(d, 0, 2, 1), 30*ms + 43*ms},
+		{"n=5, sequencer elsewhere", (&Formula{WriteS: 3 * ms}).Sequencer(homogeneous(5, 10*ms), 0, 1, 0), 33 * ms},
+		{"time-triggered, q's clock 2 ms ahead of p's", (&Formula{DeltaS: 80 * ms, OffsetsS: []float64{1 * ms, -1 * ms, 0}}).of(TSAB, d, 0, 2, 1), 82 * ms},
 		{"raft, leader r", (&Formula{}).Leader(d, 0, 2, 1), 130 * ms},
 		{"n=3 at a receiver", (&Formula{HeartbeatS: 1, WriteS: 3 * ms}).TSAB(homogeneous(3, 10*ms), 0, 1), 20 * ms},
 		{"n=3 at the sender", (&Formula{WriteS: 3 * ms}).TSAB(homogeneous(3, 10*ms), 0, 0), 23 * ms},

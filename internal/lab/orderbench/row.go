@@ -32,6 +32,7 @@ type Row struct {
 	// Steadiness and tightness on the true timeline; BoundS is π_v, known for time-triggered delivery.
 	SteadinessS     result.Number `json:"steadiness_s"`
 	TightnessS      result.Number `json:"tightness_s"`
+	TightnessP50S   result.Number `json:"tightness_p50_s"`
 	TightnessP99S   result.Number `json:"tightness_p99_s"`
 	TightnessBoundS result.Number `json:"tightness_bound_s"`
 	// CPUSeconds is the processor time of all members per second, CPUPerMessage per message that the group delivered.
@@ -99,8 +100,13 @@ func (r *Row) fill(reports []*report, leader int, length float64, link *Link, f 
 
 // of is the formula of an engine.
 func (f *Formula) of(engine string, d Delays, q, leader, p int) float64 {
-	if engine == TSAB || leader < 0 {
+	switch {
+	case engine == TSAB && f.DeltaS > 0:
+		return max(f.TSAB(d, q, p), f.DeltaS+f.OffsetsS[q]-f.OffsetsS[p])
+	case engine == TSAB || leader < 0:
 		return f.TSAB(d, q, p)
+	case engine == Sequencer:
+		return f.Sequencer(d, q, leader, p)
 	}
 	return f.Leader(d, q, leader, p)
 }
@@ -129,6 +135,7 @@ func (r *Row) timely(reports []*report) error {
 	x := d.Result()
 	r.SteadinessS = number(x.SteadinessSeconds.Value, x.SteadinessSeconds.Known)
 	r.TightnessS = number(x.TightnessSeconds.Value, x.TightnessSeconds.Known)
+	r.TightnessP50S = number(x.SpreadSeconds.P50.Value, x.SpreadSeconds.P50.Known)
 	r.TightnessP99S = number(x.SpreadSeconds.P99.Value, x.SpreadSeconds.P99.Known)
 	return nil
 }

@@ -91,7 +91,10 @@ func measure(ctx context.Context, p *Plan, x *Point, o *Options) (r Row, err err
 	if c.dir, err = os.MkdirTemp(o.Dir, "clockbench-order-"); err != nil {
 		return r, fmt.Errorf("the members' directories: %w", err)
 	}
-	f := Formula{HeartbeatS: heartbeat, PrecisionS: p.Spread.Seconds()}
+	f := Formula{HeartbeatS: heartbeat, PrecisionS: p.Spread.Seconds(), DeltaS: p.Delta.Seconds()}
+	for id := 1; id <= x.Nodes; id++ {
+		f.OffsetsS = append(f.OffsetsS, p.offset(id, x.Nodes))
+	}
 	if x.Durability == "fsync" {
 		if f.WriteS, err = durableWrite(c.dir, x.Size); err != nil {
 			return r, err
@@ -208,9 +211,7 @@ func (c *cluster) start(ctx context.Context, p *Plan, x *Point, link *Link, o *O
 	for id := 1; id <= x.Nodes; id++ {
 		s := Setup{Engine: x.Engine, ID: id, Members: members, Side: side, Dir: filepath.Join(c.dir, fmt.Sprint(id)), Durability: x.Durability,
 			DeltaS: p.Delta.Seconds(), HeartbeatS: heartbeat, SuspectS: suspectAfter}
-		if x.Nodes > 1 {
-			s.ClockOffsetS = p.Spread.Seconds() * (float64(id-1)/float64(x.Nodes-1) - 0.5)
-		}
+		s.ClockOffsetS = p.offset(id, x.Nodes)
 		if authority != nil {
 			if err := certify(&s, authority); err != nil {
 				return err
@@ -226,6 +227,14 @@ func (c *cluster) start(ctx context.Context, p *Plan, x *Point, link *Link, o *O
 		}
 	}
 	return nil
+}
+
+// offset is by how much a member's clock is ahead: they are spread evenly.
+func (p *Plan) offset(id, nodes int) float64 {
+	if nodes == 1 {
+		return 0
+	}
+	return p.Spread.Seconds() * (float64(id-1)/float64(nodes-1) - 0.5)
 }
 
 func certify(s *Setup, a *transport.Authority) error {
