@@ -45,6 +45,10 @@ deps-system:
 build: ## build the programs into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
+hashicorp-raft-member: ## build bin/hashicorp-raft-member, which clockbench order needs for --engine hashicorp-raft
+	cd bench/hashicorp && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o ../../bin/hashicorp-raft-member .
+.PHONY: hashicorp-raft-member
+
 run: build ## watch clocks that drift apart being held together (clockd demo)
 	@bin/clockd demo $(ARGS)
 
@@ -65,6 +69,7 @@ cross: ## check that other architectures compile
 	GOOS=linux GOARCH=arm64 $(GO) vet ./...
 	GOOS=linux GOARCH=riscv64 $(GO) build ./...
 	GOOS=linux GOARCH=386 $(GO) build ./...
+	cd bench/hashicorp && $(GO) vet ./...
 
 fuzz: ## run every fuzz target for FUZZTIME (2s)
 	@scripts/fuzz $(FUZZTIME)

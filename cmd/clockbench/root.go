@@ -55,13 +55,14 @@ checks every interval that the node claims, with no tolerance.`,
   clockbench course external                # a lesson: what is measured beside what theory bounds
   clockbench live live_faults --out run     # real daemons, one of which lies, cut in two and killed
   clockbench compare                        # ours and a real chronyd behind one master
-  clockbench observe ntp1.test ntp2.test    # NTP servers over time, and who disagrees with whom`,
+  clockbench observe ntp1.test ntp2.test    # NTP servers over time, and who disagrees with whom
+  clockbench order --engine tsab,raft-log   # replicated logs side by side`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return cli.UsageError(err) })
-	root.AddCommand(newScenarios(a), newSim(a), newLive(a), newCompare(a), newLiveMember(a), newObserve(a), newScale(a), newCourse(a), newReport(a),
+	root.AddCommand(newScenarios(a), newSim(a), newLive(a), newCompare(a), newLiveMember(a), newObserve(a), newScale(a), newOrder(a), newOrderMember(), newCourse(a), newReport(a),
 		newRerun(a), newVersion(a))
 	return root
 }

@@ -37,6 +37,7 @@ type Group struct {
 	once    sync.Once
 	view    atomic.Pointer[View]
 	latency histogram
+	spare   sync.Pool // of broadcasts
 
 	consumer chan struct{} // a token: who holds it consumes
 	storing  sync.Mutex    // of snapshots
@@ -56,7 +57,7 @@ type broadcast struct {
 	key     Key
 	begun   time.Time
 	done    chan struct{}
-	// Set by the loop before it closes done.
+	// Set by the loop before it tells done, which is the last that it does.
 	position Position
 	err      error
 	// The loop's own.
@@ -167,14 +168,18 @@ func (g *Group) broadcast(ctx context.Context, kind byte, payload []byte, key Ke
 	if err := ctx.Err(); err != nil {
 		return Position{}, fmt.Errorf("abcast: the message was not sent: %w", err)
 	}
-	b := &broadcast{payload: make([]byte, 0, len(payload)+1), key: key, begun: time.Now(), done: make(chan struct{})}
-	b.payload = append(append(b.payload, kind), payload...)
+	b, _ := g.spare.Get().(*broadcast)
+	if b == nil {
+		b = &broadcast{done: make(chan struct{}, 1)}
+	}
+	b.key, b.begun = key, time.Now()
+	b.payload = append(append(make([]byte, 0, len(payload)+1), kind), payload...)
 	if !g.box.broadcast(b) {
 		return Position{}, fmt.Errorf("abcast: the message was not sent: %w", g.why())
 	}
 	select {
 	case <-b.done:
-		return b.position, b.err
+		return g.finished(b)
 	case <-ctx.Done():
 	}
 	if g.box.call(func(core.Now) { g.giveUp(b, ctx.Err()) }) {
@@ -184,6 +189,14 @@ func (g *Group) broadcast(ctx context.Context, kind byte, payload []byte, key Ke
 		<-b.done
 	}
 	return b.position, b.err
+}
+
+// finished returns what became of a broadcast, which nobody looks at any more: it is used again.
+func (g *Group) finished(b *broadcast) (Position, error) {
+	p, err := b.position, b.err
+	*b = broadcast{done: b.done}
+	g.spare.Put(b)
+	return p, err
 }
 
 // Deliveries implements Log. The first consumer after Open first gets the state that is on the disk (Config.Restore).
@@ -390,6 +403,6 @@ func (g *Group) giveUp(b *broadcast, why error) {
 func (b *broadcast) settle(p Position, err error) {
 	if !b.settled {
 		b.settled, b.position, b.err = true, p, err
-		close(b.done)
+		b.done <- struct{}{} // it has room
 	}
 }

@@ -229,8 +229,9 @@ func (g *Group) deliver(upcalls []core.Upcall) {
 		items = append(items, g.item(&upcalls[i]))
 	}
 	g.queue.push(items...)
+	now := time.Now()
 	for i := range upcalls {
-		g.settle(&upcalls[i])
+		g.settle(now, &upcalls[i])
 	}
 	clear(items)
 	g.loop.items = items
@@ -275,7 +276,7 @@ func (g *Group) installed(v *View) {
 }
 
 // settle answers the broadcast that an upcall is of.
-func (g *Group) settle(u *core.Upcall) {
+func (g *Group) settle(now time.Time, u *core.Upcall) {
 	switch u.Kind {
 	case core.UpcallMessage, core.UpcallDuplicate:
 		b := g.loop.waiting[u.Message.Number]
@@ -283,7 +284,7 @@ func (g *Group) settle(u *core.Upcall) {
 			return
 		}
 		delete(g.loop.waiting, u.Message.Number)
-		g.latency.add(time.Since(b.begun))
+		g.latency.add(now.Sub(b.begun))
 		b.settle(u.Message.Position, nil)
 	case core.UpcallInstall:
 		for number, b := range g.loop.waiting {

@@ -2,6 +2,7 @@ package abcast
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/clockd/clockd/order/abcast/core"
 	"github.com/clockd/clockd/order/abcast/wal"
@@ -15,6 +16,7 @@ type mailbox struct {
 	mu     sync.Mutex
 	room   sync.Cond
 	closed bool
+	eaten  atomic.Int64 // bytes that the application is done with
 	bytes  map[core.ID]int
 	mail
 }
@@ -93,11 +95,7 @@ func (b *mailbox) persisted(p wal.Position) {
 
 // done says that the application is done with so many bytes. The loop is woken for many only: it wakes by itself often enough for few.
 func (b *mailbox) done(bytes int) {
-	b.mu.Lock()
-	b.consumed += bytes
-	many := b.consumed > 1<<20
-	b.mu.Unlock()
-	if many {
+	if now := b.eaten.Add(int64(bytes)); now > 1<<20 && now-int64(bytes) <= 1<<20 {
 		b.poke()
 	}
 }
@@ -110,6 +108,7 @@ func (b *mailbox) take(m *mail) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	*m, b.mail = b.mail, mail{frames: m.frames[:0], broadcasts: m.broadcasts[:0], calls: m.calls[:0], durable: b.durable}
+	m.consumed = int(b.eaten.Swap(0))
 	clear(b.bytes)
 	b.room.Broadcast()
 }

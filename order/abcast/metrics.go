@@ -38,7 +38,7 @@ func (g *Group) Metrics() Metrics {
 		m.Status, m.Counters = g.loop.status, g.loop.counters
 	}
 	g.queue.mu.Lock()
-	m.Queued = g.queue.pushed - g.queue.done
+	m.Queued = g.queue.pushed - g.queue.done.Load()
 	g.queue.mu.Unlock()
 	return m
 }

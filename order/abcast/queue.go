@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/clockd/clockd/order/abcast/core"
 )
@@ -23,13 +24,15 @@ type item struct {
 type queue struct {
 	mu      sync.Mutex
 	items   []item
+	batch   []item // what the consumer has taken and not looked at yet, from head on; the consumer's own
 	head    int
-	pushed  uint64 // items ever
-	done    uint64 // items the consumer is done with
+	pushed  uint64        // items ever
+	done    atomic.Uint64 // items the consumer is done with
+	readers atomic.Int32  // who wait for done
 	changed chan struct{}
 	waiting bool // somebody listens to changed
 	ended   bool // nothing comes after what is in it
-	closed  bool
+	closed  atomic.Bool
 }
 
 func newQueue() *queue { return &queue{changed: make(chan struct{})} }
@@ -63,27 +66,31 @@ func (q *queue) end(now bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.ended = true
-	q.closed = q.closed || now
+	if now {
+		q.closed.Store(true)
+	}
 	q.signal()
 }
 
-// next waits for an item.
+// next waits for an item. It takes all that there are at once: the lock is for the first only.
 func (q *queue) next(ctx context.Context) (item, bool) {
 	for {
-		q.mu.Lock()
-		switch {
-		case q.closed || ctx.Err() != nil:
-			q.mu.Unlock()
+		if q.closed.Load() || ctx.Err() != nil {
 			return item{}, false
-		case q.head < len(q.items):
-			x := q.items[q.head]
-			q.items[q.head] = item{}
-			if q.head++; q.head == len(q.items) {
-				q.items, q.head = q.items[:0], 0
-			}
-			q.mu.Unlock()
+		}
+		if q.head < len(q.batch) {
+			x := q.batch[q.head]
+			q.batch[q.head] = item{}
+			q.head++
 			return x, true
-		case q.ended:
+		}
+		q.mu.Lock()
+		if len(q.items) > 0 {
+			q.items, q.batch, q.head = q.batch[:0], q.items, 0
+			q.mu.Unlock()
+			continue
+		}
+		if q.ended {
 			q.mu.Unlock()
 			return item{}, false
 		}
@@ -99,21 +106,26 @@ func (q *queue) next(ctx context.Context) (item, bool) {
 
 // finish says that the consumer is done with one more item.
 func (q *queue) finish() {
+	q.done.Add(1)
+	if q.readers.Load() == 0 {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.done++
 	q.signal()
 }
 
 // wait waits until the consumer is done with so many items.
 func (q *queue) wait(ctx context.Context, n uint64) error {
+	q.readers.Add(1) // before done is looked at: either this sees what finish counted, or finish sees this
+	defer q.readers.Add(-1)
 	for {
 		q.mu.Lock()
-		if q.done >= n {
+		if q.done.Load() >= n {
 			q.mu.Unlock()
 			return nil
 		}
-		if q.closed {
+		if q.closed.Load() {
 			q.mu.Unlock()
 			return ErrClosed
 		}

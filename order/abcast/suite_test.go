@@ -7,7 +7,9 @@ import (
 )
 
 // engines are the protocols that the suite runs over.
-func engines() map[string]engine { return map[string]engine{"tsab": TSAB} }
+func engines() map[string]engine {
+	return map[string]engine{"tsab": TSAB, "raft-log": RaftLog, "sequencer": Sequencer}
+}
 
 // suite is what every engine must do.
 func suite() map[string]func(*testing.T, engine) {

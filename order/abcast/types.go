@@ -6,6 +6,8 @@ import (
 	"iter"
 
 	"github.com/clockd/clockd/order/abcast/core"
+	"github.com/clockd/clockd/order/abcast/raftlog"
+	"github.com/clockd/clockd/order/abcast/sequencer"
 )
 
 // The words of the protocol, see package core.
@@ -95,3 +97,13 @@ type Engine interface {
 
 // TSAB is the timestamp-ordered engine.
 func TSAB(config core.Config, restart core.Restart) (Engine, error) { return core.New(config, restart) }
+
+// RaftLog is a plain raft log: see package raftlog.
+func RaftLog(config core.Config, restart core.Restart) (Engine, error) {
+	return raftlog.New(config, restart)
+}
+
+// Sequencer is a fixed sequencer: see package sequencer.
+func Sequencer(config core.Config, restart core.Restart) (Engine, error) {
+	return sequencer.New(config, restart)
+}

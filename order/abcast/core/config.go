@@ -39,6 +39,8 @@ type Config struct {
 	LookAhead time.Duration
 	// Delta makes delivery time-triggered: not before the own clock shows the message's timestamp + Delta. 0: as soon as possible.
 	Delta time.Duration
+	// Sequencer lets only the first member of each view send: no other member's promise is waited for. Package sequencer hands on to it what others broadcast; the same at all processes.
+	Sequencer bool
 	// Early gives an UpcallEarly for every message as soon as it is stable.
 	Early bool
 	// EvictAfter: a member whose own messages wait that long for the others' clocks asks to be put out of the view: 5 s.

@@ -58,6 +58,7 @@ type Core struct {
 	keys       keyRing
 	numbers    []lifeNumber // the last delivered number of each life, of earlier views
 	unconsumed int
+	untold     int // delivered since the last STAT, as the window counts
 	held       int
 	firstWait  Timestamp
 
@@ -199,6 +200,10 @@ func (c *Core) replayFrame(body []byte, lsn uint64) error {
 // record appends to the log on disk.
 func (c *Core) record(kind RecordKind, what byte, body []byte) uint64 {
 	c.lsn++
+	if kind == RecordData && c.config.Durability == Memory {
+		c.out.records = append(c.out.records, Record{LSN: c.lsn, Kind: kind}) // it has a place, and is not stored
+		return c.lsn
+	}
 	data := make([]byte, 0, len(body)+1)
 	data = append(append(data, what), body...)
 	c.out.records = append(c.out.records, Record{LSN: c.lsn, Kind: kind, Data: data})

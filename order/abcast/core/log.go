@@ -197,7 +197,9 @@ func (c *Core) acknowledge(s *stream) {
 	}
 	s.acked[c.place] = s.dur
 	c.countQuorum(s)
-	c.statDue = true
+	if s.id != c.self.ID || c.config.Durability != Memory {
+		c.statDue = true // in memory mode DATA has said it
+	}
 }
 
 // countQuorum finds up to where Quorum members have acknowledged.

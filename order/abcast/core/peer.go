@@ -152,7 +152,7 @@ func (c *Core) sendStat() {
 	if idle < c.config.Heartbeat && !c.statForced && (!c.statDue || idle < c.config.StatGap) {
 		return
 	}
-	c.statDue, c.statForced, c.statAt = false, false, c.now.Elapsed
+	c.statDue, c.statForced, c.statAt, c.untold = false, false, c.now.Elapsed, 0
 	s := stat{
 		view: c.view.ID, decided: c.decided(), seq: c.seq, snapshot: c.snapshots.saved, suspects: c.suspects(),
 	}

@@ -62,8 +62,11 @@ func (c *Core) probe() {
 		r.probe, r.waiting = r.waiting, nil
 		r.nonce++
 		r.oks, r.limit, r.sent = 0, math.MaxInt64, c.now.Elapsed-time.Hour
+		if c.config.Sequencer {
+			r.limit = 0
+		}
 		if c.place >= 0 {
-			r.oks, r.limit = 1<<c.place, c.last
+			r.oks, r.limit = 1<<c.place, c.readLimit()
 		}
 	}
 	if len(r.probe) == 0 {
@@ -106,7 +109,7 @@ func (c *Core) receiveProbe(p *peer, d *decoder) error {
 	e.uint(uint64(id))
 	e.uint(nonce)
 	e.uint(p.life)
-	e.int(int64(c.last))
+	e.int(int64(c.readLimit()))
 	c.send(p.id, &e)
 	c.statDue = true
 	return nil
@@ -123,7 +126,20 @@ func (c *Core) receiveProbeOK(p *peer, d *decoder) error {
 	}
 	if k := c.memberAt(Member{p.id, p.life}); k >= 0 {
 		r.oks |= 1 << k
-		r.limit = min(r.limit, promise)
+		if c.config.Sequencer {
+			r.limit = max(r.limit, promise)
+		} else {
+			r.limit = min(r.limit, promise)
+		}
 	}
 	return nil
+}
+
+// readLimit is up to which timestamp this member lets a read wait: its promise. With a sequencer a write is completed without the promises of all, but a quorum holds it, of which one
+// answers: then it is the largest timestamp that is here, and the largest of the answers counts.
+func (c *Core) readLimit() Timestamp {
+	if c.config.Sequencer {
+		return c.seen
+	}
+	return c.last
 }

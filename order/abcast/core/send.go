@@ -61,7 +61,7 @@ func (c *Core) Cancel(number uint64) error {
 
 // maySend is the guard of R1.
 func (c *Core) maySend() bool {
-	return c.place >= 0 && c.frozen < c.view.ID && c.now.Sound && !c.leave
+	return c.place >= 0 && c.frozen < c.view.ID && c.now.Sound && !c.leave && (!c.config.Sequencer || c.place == 0)
 }
 
 // flush sends what is pending (R1).
@@ -80,7 +80,6 @@ func (c *Core) flush() {
 	}
 	clear(all)
 	c.pending = all[:0]
-	c.statDue = true
 }
 
 // nextFrame makes a frame of what is pending.
@@ -141,7 +140,15 @@ func (c *Core) receiveData(body, raw []byte) error {
 		return fmt.Errorf("abcast: messages of %v: %w", f.origin, reason.QueueFull)
 	}
 	c.seen = max(c.seen, f.ts+Timestamp(len(f.entries)-1))
+	last := f.last()
 	c.store(l, s, f.from(s.recv+1))
+	if c.config.Durability == Memory {
+		// Its sender held it when it sent it: DATA is its own acknowledgement.
+		if k := c.memberAt(f.origin); s.acked[k] < last {
+			s.acked[k] = last
+			c.countQuorum(s)
+		}
+	}
 	c.statDue = true
 	return nil
 }

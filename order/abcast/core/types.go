@@ -162,7 +162,7 @@ const (
 type Record struct {
 	LSN  uint64
 	Kind RecordKind
-	Data []byte // not to be changed; the core may keep it
+	Data []byte // not to be changed; the core may keep it. Empty for RecordData in memory mode
 }
 
 // Durability is what EventPersisted means for RecordData.
