@@ -91,5 +91,11 @@ func describe(c *config.Config) string {
 	if what += served; c.Influx != nil {
 		what += ", sends points to " + c.Influx.URL
 	}
+	switch c.SystemClock.Discipline {
+	case config.DisciplineRealtime:
+		what += ", steers the system clock"
+	case config.DisciplineAux:
+		what += fmt.Sprintf(", steers the auxiliary clock %d", c.SystemClock.Aux)
+	}
 	return what
 }

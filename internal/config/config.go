@@ -28,7 +28,10 @@ type Config struct {
 	// HTTP is nil when nothing is served over HTTP.
 	HTTP *HTTP `toml:"http"`
 	// Influx is nil when nothing is sent to InfluxDB.
-	Influx  *Influx `toml:"influx"`
+	Influx *Influx `toml:"influx"`
+	// SystemClock is what the kernel's clock is told, nothing by default.
+	SystemClock SystemClock `toml:"system_clock"`
+
 	Page    Page    `toml:"page"`
 	Control Control `toml:"control"`
 	// Privileges says what the daemon gives up.

@@ -68,6 +68,7 @@ func (d *decoder) validate(c *Config) {
 	if c.Influx != nil {
 		d.validateInflux(c.Influx)
 	}
+	d.validateSystemClock(&c.SystemClock)
 	d.path("page.path", c.Page.Path)
 	d.path("control.path", c.Control.Path)
 	// sun_path holds 108 bytes, one of them the end.

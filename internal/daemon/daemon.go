@@ -19,6 +19,7 @@ import (
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
 	"github.com/clockd/clockd/internal/daemon/journal"
+	"github.com/clockd/clockd/internal/daemon/systemclock"
 	"github.com/clockd/clockd/internal/daemon/web"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/ntp"
@@ -50,6 +51,9 @@ type daemon struct {
 	web     *web.Server
 	// influx is nil where nothing is sent to InfluxDB.
 	influx *exporter
+	// steerer is nil where the kernel's clock is not to be touched.
+	steerer *systemclock.Steerer
+	leaps   leaps
 	// retired are the servers and writers that a reload has replaced and that still say goodbye.
 	retired   sync.WaitGroup
 	questions chan command
@@ -141,6 +145,8 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 		return d, err
 	}
 	d.openInflux()
+	d.openLeaps()
+	d.openSystemClock()
 	if err := d.openNode(); err != nil {
 		return d, err
 	}
@@ -172,6 +178,7 @@ func (d *daemon) close() {
 			d.log.Warn("the page was not closed well", "error", err)
 		}
 	}
+	d.closeSystemClock()
 	if d.influx != nil {
 		d.influx.writer.Close()
 	}

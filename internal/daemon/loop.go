@@ -172,6 +172,7 @@ func (d *daemon) publish(p *node.Publication) {
 	if d.server != nil {
 		d.server.Publish(p)
 	}
+	d.tellSystemClock()
 }
 
 // send sends a request and has its departure, or its failure, told to the node.

@@ -94,6 +94,10 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 	if !reflect.DeepEqual(before.Influx, next.Influx) {
 		d.openInflux()
 	}
+	if before.SystemClock != next.SystemClock {
+		d.openLeaps()
+		d.openSystemClock()
+	}
 	d.openWeb() // always: certificates and tokens are renewed in their files
 	d.configureNode()
 	d.exchangeKeys()
