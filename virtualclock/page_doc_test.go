@@ -44,6 +44,8 @@ func TestPageDocumentIsTrue(t *testing.T) {
 		"difference": word(wordDifference), "hertz": word(wordHertz), "hertz_error": word(wordHertzError),
 		"published": word(wordPublished), "instance": word(wordInstance), "reason": {8 * wordReason, reasonBytes},
 		"marked": word(wordMarked), "marker": word(wordMarker),
+		"tai": {8 * wordLeap, 4}, "tai_known": {8*wordLeap + 4, 1}, "leap_sign": {8*wordLeap + 5, 1}, "leap_at": word(wordLeapAt),
+		"leap_expires": word(wordLeapExpires),
 	}
 	row := regexp.MustCompile("(?m)^\\| (\\d+) \\| (\\d+) \\| (?:`(\\w+)`)? *\\|")
 	covered := make([]bool, pageSize)

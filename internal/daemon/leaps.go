@@ -31,12 +31,14 @@ type leaps struct {
 	path  string
 	err   error
 	next  time.Time
+	// announced is the last leap second that the sources announced.
+	announced discipline.Leap
 }
 
 // openLeaps reads the table that the configuration names.
 func (d *daemon) openLeaps() {
 	before := d.leaps
-	d.leaps = leaps{next: time.Now().Add(leapsEvery)}
+	d.leaps = leaps{next: time.Now().Add(leapsEvery), announced: before.announced}
 	switch path := d.config.SystemClock.LeapFile; path {
 	case "none":
 	case "auto":
@@ -103,7 +105,33 @@ func (d *daemon) leapAt(t virtualclock.Time) discipline.Leap {
 	if end.Sub(now) > leapDay {
 		return discipline.Leap{}
 	}
-	return discipline.Leap{At: end.Unix(), Sign: sign}
+	d.leaps.announced = discipline.Leap{At: end.Unix(), Sign: sign}
+	return d.leaps.announced
+}
+
+// leapState is what readers of the page are told.
+func (d *daemon) leapState() virtualclock.LeapState {
+	var s virtualclock.LeapState
+	k := &d.published.Clock
+	if l := d.leaps.table; l != nil {
+		s.Expires = l.Expires().UnixNano() / 1e9
+	}
+	if !k.Status.Sound() || k.Kind != virtualclock.External || k.Steady.Period == 0 {
+		return s
+	}
+	t := k.Time(d.last)
+	if at, sign, ok := d.leaps.table.Near(t, leapDay); ok {
+		s.At, s.Sign = at.UnixNano()/1e9, int8(sign)
+		s.TAI, s.TAIKnown = d.leaps.table.TAI(at.Add(-time.Second))
+		return s
+	}
+	s.TAI, s.TAIKnown = d.leaps.table.TAI(t)
+	if next := d.leapAt(t); next.Sign != 0 {
+		s.At, s.Sign = next.At, int8(next.Sign)
+	} else if a := d.leaps.announced; a.Sign != 0 && !s.TAIKnown && t.UnixNano()/1e9-a.At >= 0 && t.UnixNano()/1e9-a.At < 86400 {
+		s.At, s.Sign = a.At, int8(a.Sign) // it is over, and the smear of it is not
+	}
+	return s
 }
 
 // tai is TAI − UTC at t, 0 if it is not known.
