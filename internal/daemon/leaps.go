@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"time"
 
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/discipline"
+	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/ntp"
 	"github.com/clockd/clockd/reason"
 	"github.com/clockd/clockd/virtualclock"
@@ -166,4 +168,34 @@ func (d *daemon) leapStatus(t virtualclock.Time) *control.Leap {
 		out.NextNS, out.Sign = &at, next.Sign
 	}
 	return out
+}
+
+// smears says whether a source that contradicts the others is off by just what the smear of the leap second that is near makes it: it
+// smears and the others do not, or the other way round.
+func (d *daemon) smears(s *node.Snapshot, x *node.SourceStatus) bool {
+	if s.Steps == 0 || x.Reading.Samples == 0 || !s.Interval.Sound() {
+		return false
+	}
+	leap, clock := d.leapState(), s.Time.Seconds(s.Raw)
+	return smearedBy(&leap, s.Time, x.Reading.Low-clock, x.Reading.High-clock, s.Bound)
+}
+
+// leastSmear is the smallest smear in seconds that is called one: a plain error of that size is rare.
+const leastSmear = 5e-3
+
+// smearedBy says whether a source whose offset from the clock is in [low, high] is off by the smear at t, where the clock itself is wrong by
+// up to bound. The cosine smear is up to 0.11 s from the linear one.
+func smearedBy(leap *virtualclock.LeapState, t virtualclock.Time, low, high, bound float64) bool {
+	for _, how := range []virtualclock.Smear{virtualclock.SmearLinear, virtualclock.SmearCosine} {
+		off := leap.SmearOffset(t, how)
+		if math.Abs(off) < max(leastSmear, 2*bound+(high-low)) {
+			continue
+		}
+		for _, want := range []float64{off, -off} {
+			if low-bound <= want && want <= high+bound {
+				return true
+			}
+		}
+	}
+	return false
 }

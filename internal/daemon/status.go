@@ -251,6 +251,9 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 			out.Detail = slot.detail
 		}
 	}
+	if out.Reason == reason.SourceFalseticker && d.smears(s, x) {
+		out.Reason = reason.SourceSmears
+	}
 	out.Explanation = out.Reason.Explain()
 	if x.Received > 0 {
 		reference := showReferenceID(x.ReferenceID, x.Stratum)

@@ -2,5 +2,5 @@
 // guest, whose clock is its own, in simulated time. Nothing here ever writes to the clock of the machine that runs the tests: the
 // guest's half refuses to run anywhere but as process 1 of a User-mode Linux kernel.
 //
-// `make test-kernel` builds that kernel (scripts/uml/build) and runs the tests; they have the build tag kernel.
+// `make test-kernel` builds that kernel (scripts/uml-kernel) and runs the tests; they have the build tag kernel.
 package kernel

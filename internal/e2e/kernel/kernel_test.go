@@ -36,14 +36,21 @@ const patience = 9 * time.Minute
 // uml returns the kernel, or skips.
 func uml(t *testing.T) string {
 	t.Helper()
-	path, err := filepath.Abs("../../../.tools/uml/linux")
+	path, err := filepath.Abs(firstOf(os.Getenv("CLOCKD_UML"), "../../../.tools/uml/linux"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); err != nil {
-		t.Skipf("there is no User-mode Linux kernel: run scripts/uml/build, some 4 minutes: %v", err)
+		t.Skipf("there is no User-mode Linux kernel: run scripts/uml-kernel, some 4 minutes: %v", err)
 	}
 	return path
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }
 
 // program builds clockd.
@@ -79,9 +86,13 @@ func play(t *testing.T, scenario string, begin time.Time) phases {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	command := exec.Command(kernel, "mem=384M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init="+self, "con=null", "ssl=null", "con0=null,fd:1",
-		"umid=clockd"+fmt.Sprint(os.Getpid())+scenario, "uml_dir="+dir, "quiet", "time-travel=inf-cpu", fmt.Sprintf("time-travel-start=%d", begin.UnixNano()),
-		"CLOCKD_SCENARIO="+scenario, "CLOCKD_PROGRAM="+clockd, "CLOCKD_HOURS="+os.Getenv("CLOCKD_HOURS"), "CLOCKD_SEED="+os.Getenv("CLOCKD_SEED"))
+	clocked := []string{"time-travel=inf-cpu", fmt.Sprintf("time-travel-start=%d", begin.UnixNano())}
+	if scale := os.Getenv("CLOCKD_SCALE"); scale != "" { // a kernel without simulated time: minutes instead of hours
+		clocked = []string{"CLOCKD_SCALE=" + scale, fmt.Sprintf("CLOCKD_BEGIN=%d", begin.Unix())}
+	}
+	command := exec.Command(kernel, append(clocked, "mem=384M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "init="+self, "con=null", "ssl=null", "con0=null,fd:1",
+		"umid=clockd"+fmt.Sprint(os.Getpid())+scenario, "uml_dir="+dir, "quiet",
+		"CLOCKD_SCENARIO="+scenario, "CLOCKD_PROGRAM="+clockd, "CLOCKD_HOURS="+os.Getenv("CLOCKD_HOURS"), "CLOCKD_SEED="+os.Getenv("CLOCKD_SEED"))...)
 	command.Env = append(os.Environ(), "TMPDIR="+dir)
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := command.StdoutPipe()
@@ -131,7 +142,7 @@ func play(t *testing.T, scenario string, begin time.Time) phases {
 	return found
 }
 
-func summer(t *testing.T, text string) time.Time {
+func day(t *testing.T, text string) time.Time {
 	t.Helper()
 	x, err := time.Parse(time.RFC3339, text)
 	if err != nil {
@@ -157,7 +168,7 @@ func (p phases) promised(t *testing.T, phase string, share, near float64) {
 // A clock that is 4.2 s behind and 37 ppm slow is stepped once, then follows; it never claims too little, not even while its daemon is
 // dead, and is not stepped again by the next one.
 func TestFollow(t *testing.T) {
-	p := play(t, "follow", summer(t, "2026-06-15T10:00:00Z"))
+	p := play(t, "follow", day(t, "2026-06-15T10:00:00Z"))
 	if r := p["untouched"]; r.Promised != 0 || math.Abs(r.Last+4.2) > 0.01 {
 		t.Errorf("before clockd began: %+v", r)
 	}
@@ -180,9 +191,10 @@ func TestFollow(t *testing.T) {
 
 // A leap second, known from a table or announced by the servers only, is inserted by the kernel at the right instant.
 func TestLeapSecond(t *testing.T) {
+	start := firstOf(os.Getenv("CLOCKD_LEAP_START"), "2026-12-31T23:45:00Z")
 	for _, scenario := range []string{"leap", "announced"} {
 		t.Run(scenario, func(t *testing.T) {
-			p := play(t, scenario, summer(t, "2026-12-31T23:45:00Z"))
+			p := play(t, scenario, day(t, start))
 			p.promised(t, "before", 1, 1e-3)
 			before, after := p["before"], p["after"]
 			if before.Status&unix.STA_INS == 0 || before.Clockd == nil || before.Clockd.Leap != "insert" {
@@ -209,7 +221,7 @@ func TestContest(t *testing.T) {
 			t.Skip("chronyd is not installed: run `make deps` as root")
 		}
 	}
-	p := play(t, "contest", summer(t, "2026-06-15T10:00:00Z"))
+	p := play(t, "contest", day(t, "2026-06-15T10:00:00Z"))
 	p.promised(t, "following", 0.5, 0.01)
 	c := p["chronyd"].Clockd
 	if c == nil || c.State != control.SystemClockRefused || c.Reason != reason.ClockOwned && c.Reason != reason.ClockContested || !strings.Contains(c.Detail, "chronyd") {
