@@ -146,10 +146,9 @@ func (d *daemon) tai(t virtualclock.Time) int32 {
 func (d *daemon) leapStatus(t virtualclock.Time) *control.Leap {
 	l := &d.leaps
 	out := &control.Leap{Table: l.path}
-	switch {
-	case l.table == nil:
+	if l.table == nil {
 		out.Reason = reason.LeapTableMissing
-	default:
+	} else {
 		expires := l.table.Expires().UnixNano()
 		out.ExpiresNS = &expires
 		if !l.table.Valid(t) && d.published.Clock.Status.Sound() {

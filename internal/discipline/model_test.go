@@ -109,7 +109,6 @@ type world struct {
 	sound      bool
 	nextSync   float64
 	leap       Leap
-	leapt      bool
 	lastOrder  Order
 	backwards  int
 	written    int

@@ -69,6 +69,9 @@ func (k *kernelClock) Leaps() bool  { return k.id == clockRealtime }
 // put fills a field whose width depends on the architecture.
 func put[T ~int32 | ~int64](field *T, v int64) { *field = T(v) }
 
+// wide is the reverse of put.
+func wide[T ~int32 | ~int64](v T) int64 { return int64(v) }
+
 func (k *kernelClock) Get() (discipline.Kernel, error) {
 	var t unix.Timex
 	return k.call(&t)
@@ -76,7 +79,7 @@ func (k *kernelClock) Get() (discipline.Kernel, error) {
 
 // call is clock_adjtime(2). Its errors are reasons.
 func (k *kernelClock) call(t *unix.Timex) (discipline.Kernel, error) {
-	state, err := unix.ClockAdjtime(k.id, t)
+	state, err := unix.ClockAdjtime(k.id, t) // the fields' widths depend on the architecture
 	switch {
 	case errors.Is(err, unix.EPERM):
 		return discipline.Kernel{}, fmt.Errorf("systemclock: %s: %w: %w", k.name, reason.ClockForbidden, err)
@@ -85,7 +88,7 @@ func (k *kernelClock) call(t *unix.Timex) (discipline.Kernel, error) {
 	case err != nil:
 		return discipline.Kernel{}, fmt.Errorf("systemclock: %s: %w", k.name, err)
 	}
-	return discipline.Kernel{Freq: int64(t.Freq), Tick: int64(t.Tick), Status: t.Status, State: state, TAI: t.Tai, Offset: int64(t.Offset)}, nil
+	return discipline.Kernel{Freq: wide(t.Freq), Tick: wide(t.Tick), Status: t.Status, State: state, TAI: t.Tai, Offset: wide(t.Offset)}, nil
 }
 
 func (k *kernelClock) Set(o *discipline.Order) (discipline.Kernel, error) {
@@ -134,7 +137,7 @@ func (k *kernelClock) Cross(c hw.Counter) (hw.CrossReading, error) {
 		if err := unix.ClockGettime(k.id, &now); err != nil {
 			return 0, fmt.Errorf("systemclock: %s: %w: %w", k.name, reason.ClockUnsupported, err)
 		}
-		if int64(now.Sec) >= math.MaxInt64/1_000_000_000 || now.Sec < 0 {
+		if wide(now.Sec) >= math.MaxInt64/1_000_000_000 || now.Sec < 0 {
 			return 0, fmt.Errorf("systemclock: %s reads %d s: %w", k.name, now.Sec, reason.ClockUnsupported)
 		}
 		return now.Nano(), nil

@@ -53,6 +53,8 @@ func firstOf(a, b string) string {
 	return b
 }
 
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
+
 // program builds clockd.
 func program(t *testing.T) string {
 	t.Helper()
@@ -94,6 +96,9 @@ func play(t *testing.T, scenario string, begin time.Time) phases {
 		"umid=clockd"+fmt.Sprint(os.Getpid())+scenario, "uml_dir="+dir, "quiet",
 		"CLOCKD_SCENARIO="+scenario, "CLOCKD_PROGRAM="+clockd, "CLOCKD_HOURS="+os.Getenv("CLOCKD_HOURS"), "CLOCKD_SEED="+os.Getenv("CLOCKD_SEED"))...)
 	command.Env = append(os.Environ(), "TMPDIR="+dir)
+	if shim := filepath.Join(filepath.Dir(kernel), "xstate.so"); exists(shim) {
+		command.Env = append(command.Env, "LD_PRELOAD="+shim)
+	}
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := command.StdoutPipe()
 	if err != nil {
