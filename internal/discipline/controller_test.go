@@ -38,6 +38,9 @@ func (w *world) run(t *testing.T, seconds float64, spread float64) {
 		if w.kernel.truth >= w.nextSync {
 			w.synchronise(spread)
 			w.nextSync = w.kernel.truth + 4 + 28*w.r.Float64()
+			if w.edges {
+				w.nextSync = w.kernel.truth + 0.5
+			}
 		}
 		w.status()
 		before := w.kernel.ns
@@ -52,6 +55,9 @@ func (w *world) run(t *testing.T, seconds float64, spread float64) {
 		w.check(t)
 		if w.kernel.ns < before {
 			w.backwards++
+		}
+		if w.jumps && w.r.IntN(2) == 0 {
+			w.kernel.oscillator = -w.kernel.oscillator
 		}
 		// The oscillator wanders within what is vouched for.
 		w.kernel.oscillator = min(max(w.kernel.oscillator+w.r.NormFloat64()*2e-9, -w.drift), w.drift)
@@ -85,6 +91,22 @@ func TestMaxErrorIsTrue(t *testing.T) {
 			w.kernel.advance(w.kernel.truth + 4*r.Float64())
 			w.check(t)
 		}
+	})
+}
+
+// Nothing in maxerror can be left out: where all errors are as large as they may be it is nearly reached.
+func TestMaxErrorIsNotTooSmallAtTheEdges(t *testing.T) {
+	worlds(t, 20, func(t *testing.T, r *rand.Rand) {
+		w := newWorld(r, StepStart)
+		w.edges, w.jumps, w.readNoise = true, true, 1e-7
+		w.kernel.oscillator = w.drift
+		w.run(t, 200, 1e-8)
+	})
+	worlds(t, 20, func(t *testing.T, r *rand.Rand) {
+		w := newWorld(r, StepStart)
+		w.edges, w.readNoise, w.drift = true, 1e-4, 1e-7
+		w.kernel.oscillator, w.kernel.base = 0.9e-7, 0
+		w.run(t, 600, 1e-8)
 	})
 }
 

@@ -107,11 +107,13 @@ type world struct {
 	readNoise  float64 // seconds, largest width of a bracket
 	epoch      int64   // true time 0, in seconds since the Unix epoch
 	sound      bool
-	nextSync   float64
-	leap       Leap
-	lastOrder  Order
-	backwards  int
-	written    int
+	// edges: all errors are as large as they may be; jumps: the oscillator jumps between its limits.
+	edges, jumps bool
+	nextSync     float64
+	leap         Leap
+	lastOrder    Order
+	backwards    int
+	written      int
 }
 
 func newWorld(r *rand.Rand, policy Policy) *world {
@@ -151,6 +153,9 @@ func (w *world) synchronise(spread float64) {
 		w.clock.Steer(now, truth.AddSeconds(wrong), rate, 8)
 	}
 	half := spread + spread*w.r.Float64()
+	if w.edges {
+		half = spread
+	}
 	period := virtualclock.PeriodOf(w.counterHz)
 	shift := (2*w.r.Float64() - 1) * (half - spread)
 	w.clock.SetBounds(now, truth.AddSeconds(wrong+shift-half), truth.AddSeconds(wrong+shift+half), period.Scale(-w.drift-1e-9)-1, period.Scale(w.drift+1e-9)+1)
@@ -171,9 +176,16 @@ func (w *world) status() {
 func (w *world) reading() *Reading {
 	state := w.kernel.k
 	width := w.readNoise * (0.2 + 0.8*w.r.Float64())
+	if w.edges {
+		width = w.readNoise
+	}
 	low := w.ticks()
 	start := w.kernel.truth
-	w.kernel.advance(start + width*w.r.Float64())
+	share := w.r.Float64()
+	if w.edges {
+		share = math.Round(share)
+	}
+	w.kernel.advance(start + width*share)
 	ns := w.kernel.ns
 	w.kernel.advance(start + width)
 	high := w.ticks()
