@@ -30,7 +30,7 @@ export PATH := $(TOOLS)/bin:$(TOOLS)/chrony/usr/sbin:$(TOOLS)/chrony/usr/bin:$(P
 # Where packages put what Prometheus and Grafana read.
 SHARE = $(DESTDIR)$(PREFIX)/share/clockd
 
-.PHONY: help deps deps-system build run demo-observability docs test cross fuzz bench experiments lint soak test-systemd packages image version release install clean
+.PHONY: help deps deps-system build run demo-observability docs test cross fuzz bench experiments lint soak test-systemd test-kernel packages image version release install clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -88,7 +88,7 @@ lint: ## golangci-lint (import table, forbidden calls, bugs), staticcheck, shell
 	@! grep -nE '^[[:space:]]*go |\.Go\(' $$(ls $(ALONE:%=%/*.go) | grep -v _test.go) || { echo 'lint: a package of ALONE starts a goroutine: take it off that list' >&2; exit 1; }
 	@for script in .ci/run scripts/*; do bash -n "$$script" || exit 1; done
 
-soak: build test-systemd ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1000) seeds of all scenarios, tests SOAKCOUNT (5) times
+soak: build test-systemd test-kernel ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1000) seeds of all scenarios, tests SOAKCOUNT (5) times
 	scripts/soak $(SOAKTIME)
 	bin/clockbench sim --all --seeds 1-$(SOAKSEEDS) --jobs $(SOAKJOBS) --bounds-only
 	$(GO) test -race -count $(SOAKCOUNT) -shuffle on -timeout 2h $(TESTFLAGS) ./...
@@ -96,6 +96,11 @@ soak: build test-systemd ## long runs: the demo for SOAKTIME (10m), SOAKSEEDS (1
 	CLOCKD_KV_FOR=1h $(GO) test -tags soak -run "LinearizableForLong|FaultAMinute" -timeout 4h $(TESTFLAGS) ./examples/kv # real processes, one fault after the other
 	CLOCKD_LIVE_FOR=5m $(GO) test -run TestLiveRunInTheBrowser -timeout 30m $(TESTFLAGS) ./internal/lab/report
 	scripts/fuzz 60s
+
+test-kernel: ## a User-mode Linux kernel is built (once, 4 minutes), and clockd steers its clock in simulated hours
+	@scripts/deps system
+	@scripts/uml-kernel
+	$(GO) test -tags kernel -count 1 -v -timeout 60m $(TESTFLAGS) ./internal/e2e/kernel
 
 test-systemd: ## packages and the image built twice and compared; a Debian booted with systemd where all of it is used (root)
 	@scripts/deps system packagers booters rootfs

@@ -51,3 +51,25 @@ func crossReading(first Ticks, width uint64, realtime int64, hertz float64) Cros
 		Error:    Ticks(whole - whole/2),
 	}
 }
+
+// CrossStampWith is CrossStamp for another clock: read returns it in nanoseconds since the Unix epoch, rounded down.
+func CrossStampWith(c Counter, read func() (int64, error)) (CrossReading, error) {
+	width := int64(math.MaxInt64)
+	var first Ticks
+	var clock int64
+	for range crossStampBrackets {
+		before := c.Read()
+		now, err := read()
+		after := c.Read()
+		if err != nil {
+			return CrossReading{}, fmt.Errorf("hw: cross-stamp: %w", err)
+		}
+		if w := after.Sub(before); w >= 0 && w < width {
+			width, first, clock = w, before, now
+		}
+	}
+	if width == math.MaxInt64 {
+		return CrossReading{}, fmt.Errorf("hw: cross-stamp: %w", reason.CounterBackwards)
+	}
+	return crossReading(first, uint64(width), clock, c.Frequency().Hertz), nil
+}

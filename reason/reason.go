@@ -93,6 +93,17 @@ const (
 	ClockStepped
 	ResyncRequested
 
+	// The system clock, where clockd is asked to steer it.
+	ClockOwned
+	ClockContested
+	ClockForbidden
+	ClockUnsupported
+
+	// Leap seconds.
+	LeapTableMissing
+	LeapTableExpired
+	SourceSmears
+
 	// Requests that a server did not answer.
 	RequestShort
 	RequestLong
@@ -300,6 +311,14 @@ var table = [Count]entry{
 	TooManyLiars:         {"too_many_liars", "more peers than may be faulty are proved to be wrong, or this host's own clock is"},
 	RoundLate:            {"round_late", "the round was missed: the host was busy, paused or suspended"},
 	GroupForming:         {"group_forming", "the group has not agreed on a time yet"},
+
+	ClockOwned:       {"clock_owned", "another program keeps the system clock"},
+	ClockContested:   {"clock_contested", "something else has changed the system clock while clockd steered it"},
+	ClockForbidden:   {"clock_forbidden", "the kernel does not let clockd steer the system clock: it needs CAP_SYS_TIME"},
+	ClockUnsupported: {"clock_unsupported", "the kernel has no such clock"},
+	LeapTableMissing: {"leap_table_missing", "there is no table of leap seconds that can be read"},
+	LeapTableExpired: {"leap_table_expired", "the table of leap seconds has expired: a later leap second may be missing in it"},
+	SourceSmears:     {"source_smears", "the source smears a leap second over hours, and the others do not"},
 
 	FigureNotMeasured:   {"figure_not_measured", "this run did not measure it"},
 	FigureNotApplicable: {"figure_not_applicable", "there is no such thing in this setting"},

@@ -61,6 +61,10 @@ const (
 	wordMarked = 36 // 1: the writer watches VMClock
 	wordMarker = 37 // its disruption marker, as the writer knew it
 
+	wordLeap        = 49 // TAI − UTC: 32 bits; whether it is known: 8; the leap second's sign: 8; nothing: 16
+	wordLeapAt      = 50
+	wordLeapExpires = 51
+
 	wordSpec = 64
 
 	reasonBytes = 32
@@ -172,4 +176,5 @@ type content struct {
 	// marked: the writer watches VMClock, and marker is the disruption marker of which it took account.
 	marked bool
 	marker uint64
+	leap   LeapState // written, and read by decodeLeap only
 }

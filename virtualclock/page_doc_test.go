@@ -48,6 +48,8 @@ func TestPageDocumentIsTrue(t *testing.T) {
 		"raw_at": word(wordRawAt), "raw_earliest": word(wordRawEarliest), "raw_latest": word(wordRawLatest), "raw_slow": word(wordRawSlow),
 		"raw_fast": word(wordRawFast), "raw_time_namespace": word(wordRawTimeNamespace), "raw_suspended": word(wordRawSuspended),
 		"raw_check": word(wordRawCheck),
+		"tai":       {8 * wordLeap, 4}, "tai_known": {8*wordLeap + 4, 1}, "leap_sign": {8*wordLeap + 5, 1}, "leap_at": word(wordLeapAt),
+		"leap_expires": word(wordLeapExpires),
 	}
 	row := regexp.MustCompile("(?m)^\\| (\\d+) \\| (\\d+) \\| (?:`(\\w+)`)? *\\|")
 	covered := make([]bool, pageSize)

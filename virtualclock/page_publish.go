@@ -26,6 +26,7 @@ type publisher struct {
 	// marked: marker is the hypervisor's disruption marker of which k takes account.
 	marked bool
 	marker uint64
+	leap   LeapState
 }
 
 // check says whether coefficients may be shown as good.
@@ -73,7 +74,7 @@ func (b *publisher) publish(k *Coefficients, why reason.Code) error {
 		next.continueFrom(&b.last, now)
 	}
 	shown := content{Coefficients: next, notBefore: now - slack, published: now, frequency: frequency, instance: b.instance, why: why,
-		marked: b.marked, marker: b.marker}
+		marked: b.marked, marker: b.marker, leap: b.leap}
 	b.store(&shown)
 	b.sequence += 2
 	if b.companion != nil {
@@ -120,6 +121,14 @@ func (b *publisher) store(k *content) {
 	p.store(wordMarked, marked)
 	p.store(wordMarker, k.marker)
 	p.storeText(wordReason, reasonBytes, k.why.String())
+	l := &k.leap
+	leap := uint64(uint32(l.TAI)) | uint64(uint8(l.Sign))<<40
+	if l.TAIKnown {
+		leap |= 1 << 32
+	}
+	p.store(wordLeap, leap)
+	p.store(wordLeapAt, uint64(l.At))
+	p.store(wordLeapExpires, uint64(l.Expires))
 }
 
 // bridgeSlew is the additional rate at which a publication's delay is made good: 10 ppm, so that 100 ns take 10 ms.

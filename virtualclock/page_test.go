@@ -30,8 +30,13 @@ func TestPageHoldsWhatWasPublished(t *testing.T) {
 		why := reason.Code(r.IntN(int(reason.Count)))
 		now := randomTicks(r)
 		m.Set(now)
+		leap := LeapState{TAI: int32(r.Uint32()), TAIKnown: r.IntN(2) == 0, Sign: int8(r.IntN(3) - 1), At: int64(r.Uint64()), Expires: int64(r.Uint64())}
+		l.page.leap = leap
 		if err := l.PublishReason(&k, why); err != nil {
 			t.Fatal(err)
+		}
+		if got := l.view.words.decodeLeap(); got != leap {
+			t.Fatalf("published %+v, read %+v", leap, got)
 		}
 		var got content
 		c, bad := l.view.load(&got)

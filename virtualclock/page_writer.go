@@ -239,6 +239,13 @@ func (w *PageWriter) Mark(marker uint64) {
 	w.page.marked, w.page.marker = true, marker
 }
 
+// SetLeap says what readers are told of TAI and of leap seconds from the next publication on.
+func (w *PageWriter) SetLeap(l LeapState) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.page.leap = l
+}
+
 // LastEpoch returns the epoch in the page that was there before, 0 if there was none. A new clock must step above it
 // (Clock.SetEpoch), since readers take an unchanged epoch for an undisturbed clock.
 func (w *PageWriter) LastEpoch() Epoch { return w.lastEpoch }

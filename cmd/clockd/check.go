@@ -94,5 +94,11 @@ func describe(c *config.Config) string {
 	if c.ClockBound != nil {
 		what += ", writes " + c.ClockBound.Path + " for ClockBound's readers"
 	}
+	switch c.SystemClock.Discipline {
+	case config.DisciplineRealtime:
+		what += ", steers the system clock"
+	case config.DisciplineAux:
+		what += fmt.Sprintf(", steers the auxiliary clock %d", c.SystemClock.Aux)
+	}
 	return what
 }

@@ -26,7 +26,8 @@ func newRun(a *app) *cobra.Command {
 		Use:   "run",
 		Short: "Run the daemon that keeps this host's clock",
 		Long: `Keep this host's virtual clock in the foreground until SIGTERM or SIGINT. SIGHUP reads the
-configuration again without losing the clock. The system's own clock is never touched.
+configuration again without losing the clock. The system's own clock is not touched unless
+[system_clock] asks for it.
 
 Without --config the file ` + "/etc/clockd/clockd.toml" + ` is used if there is one, else several independent
 public servers are followed and nobody is served.`,
@@ -120,6 +121,10 @@ func (a *app) giveUp(c *config.Config, log *slog.Logger) {
 	if c.Control.Group != "" {
 		need = append(need, privileges.GiveGroup)
 	}
+	steer := c.SystemClock.Discipline != config.DisciplineOff
+	if steer {
+		need = append(need, privileges.SetClock)
+	}
 	left, err := privileges.Limit(need...)
 	if err != nil {
 		log.Warn("more privileges are kept than are needed", "error", err)
@@ -127,7 +132,7 @@ func (a *app) giveUp(c *config.Config, log *slog.Logger) {
 	confined := false
 	if c.Privileges.Seccomp {
 		// What the kernel runs the system's clock at is asked by the call that could steer it; the right to steer is given up above.
-		if err := privileges.Confine(c.ClockBound != nil); err != nil {
+		if err := privileges.Confine(steer || c.ClockBound != nil); err != nil {
 			log.Warn("system calls are not confined", "error", err)
 		} else {
 			confined = true

@@ -79,9 +79,53 @@ func (a *app) showStatus(s *control.Status, sources []control.Source) {
 	if s.Influx != nil {
 		a.fact("InfluxDB", influxLine(s.Influx))
 	}
+	if s.SystemClock != nil {
+		a.fact("system clock", systemClockLine(s.SystemClock))
+	}
+	if s.Leap != nil {
+		if line := leapLine(s.Leap); line != "" {
+			a.fact("leap seconds", line)
+		}
+	}
 	if s.EventLog != nil {
 		a.fact("event log", strings.TrimSpace(fmt.Sprintf("%s, %d bytes %s", s.EventLog.Path, s.EventLog.Bytes, s.EventLog.Ended)))
 	}
+}
+
+// systemClockLine says how the kernel's clock follows, or why not.
+func systemClockLine(x *control.SystemClock) string {
+	line := x.Clock + " " + x.State
+	switch {
+	case x.Reason != reason.OK && x.Detail != "":
+		return line + ": " + x.Explanation + ": " + x.Detail
+	case x.Reason != reason.OK:
+		return line + ": " + x.Explanation
+	case x.OffsetS != nil && x.MaxErrorS != nil && x.FrequencyPPM != nil:
+		line += fmt.Sprintf(", off by %s, error at most %s, rate %s", explain.Signed(*x.OffsetS), explain.Seconds(*x.MaxErrorS), explain.PPM(*x.FrequencyPPM))
+	}
+	if x.Steps > 0 {
+		line += fmt.Sprintf(", stepped %d times, by %s in all", x.Steps, explain.Signed(x.SteppedS))
+	}
+	return line
+}
+
+// leapLine says what is known of leap seconds, if anything.
+func leapLine(x *control.Leap) string {
+	var parts []string
+	if x.TAIOffsetS != nil {
+		parts = append(parts, fmt.Sprintf("TAI - UTC = %d s", *x.TAIOffsetS))
+	}
+	if x.NextNS != nil {
+		what := "inserted"
+		if x.Sign < 0 {
+			what = "left out"
+		}
+		parts = append(parts, fmt.Sprintf("a second is %s before %s", what, time.Unix(0, *x.NextNS).UTC().Format("2006-01-02 15:04:05 UTC")))
+	}
+	if x.Reason == reason.LeapTableExpired {
+		parts = append(parts, x.Explanation+" ("+x.Table+")")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // influxLine says what became of the points, and what waits.

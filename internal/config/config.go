@@ -31,8 +31,11 @@ type Config struct {
 	Influx *Influx `toml:"influx"`
 	// ClockBound is nil when nothing is written for ClockBound's readers.
 	ClockBound *ClockBound `toml:"clockbound"`
-	Page       Page        `toml:"page"`
-	Control    Control     `toml:"control"`
+	// SystemClock is what the kernel's clock is told, nothing by default.
+	SystemClock SystemClock `toml:"system_clock"`
+
+	Page    Page    `toml:"page"`
+	Control Control `toml:"control"`
 	// Privileges says what the daemon gives up.
 	Privileges Privileges `toml:"privileges"`
 	State      State      `toml:"state"`

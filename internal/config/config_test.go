@@ -234,6 +234,14 @@ mode = "0600"
 seccomp = false
 [state]
 path = "/c"
+[system_clock]
+discipline = "aux"
+aux = 3
+step = "always"
+step_threshold = "2s"
+max_slew = "1000ppm"
+interval = "2s"
+leap_file = "/leap"
 [http]
 listen = [":9"]
 cert_file = "/cert"
@@ -285,8 +293,9 @@ events_limit = "2MiB"
 			Rotate: Duration(2 * time.Hour), NTPServer: "ntp.example.org:1123", Rate: 0.5, Burst: 3,
 		},
 		Page: Page{"/a"}, Control: Control{"/b", "adm", 0o600}, State: State{"/c"},
-		HTTP: &HTTP{[]Listen{Listen(netip.MustParseAddrPort("[::]:9"))}, "/cert", "/key", "/token", false},
-		Log:  Log{Level(slog.LevelDebug), "json", "/e", 2 << 20},
+		HTTP:        &HTTP{[]Listen{Listen(netip.MustParseAddrPort("[::]:9"))}, "/cert", "/key", "/token", false},
+		SystemClock: SystemClock{DisciplineAux, 3, "always", Duration(2 * time.Second), 1e-3, Duration(2 * time.Second), "/leap"},
+		Log:         Log{Level(slog.LevelDebug), "json", "/e", 2 << 20},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

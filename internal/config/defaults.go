@@ -21,6 +21,10 @@ func Default(paths Paths) *Config {
 		Privileges: Privileges{Seccomp: true},
 		State:      State{Path: paths.State},
 		Log:        Log{Level: Level(slog.LevelInfo), Format: "text", EventsLimit: 256 << 20},
+		SystemClock: SystemClock{
+			Discipline: DisciplineOff, Step: "start", StepThreshold: Duration(100 * time.Millisecond), MaxSlew: 400e-6,
+			Interval: Duration(time.Second), LeapFile: "auto",
+		},
 	}
 }
 

@@ -71,6 +71,7 @@ func (d *decoder) validate(c *Config) {
 	if c.ClockBound != nil {
 		d.validateClockBound(c.ClockBound)
 	}
+	d.validateSystemClock(&c.SystemClock)
 	d.path("page.path", c.Page.Path)
 	d.path("control.path", c.Control.Path)
 	// sun_path holds 108 bytes, one of them the end.

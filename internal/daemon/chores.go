@@ -119,6 +119,9 @@ func (d *daemon) chores() error {
 		d.nextSave = now.Add(time.Minute)
 		d.saveState(false)
 	}
+	if now.After(d.leaps.next) {
+		d.openLeaps()
+	}
 	select {
 	case err := <-d.keeper.errors:
 		d.stateTrouble(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/clockd/clockd/internal/daemon/control"
 	"github.com/clockd/clockd/internal/daemon/eventlog"
 	"github.com/clockd/clockd/internal/daemon/journal"
+	"github.com/clockd/clockd/internal/daemon/systemclock"
 	"github.com/clockd/clockd/internal/daemon/web"
 	"github.com/clockd/clockd/internal/node"
 	"github.com/clockd/clockd/internal/ntp"
@@ -53,6 +54,9 @@ type daemon struct {
 	influx *exporter
 	// clockbound is nil where nothing is written for ClockBound's readers.
 	clockbound *clockbound.Writer
+	// steerer is nil where the kernel's clock is not to be touched.
+	steerer *systemclock.Steerer
+	leaps   leaps
 	// retired are the servers and writers that a reload has replaced and that still say goodbye.
 	retired   sync.WaitGroup
 	questions chan command
@@ -145,6 +149,8 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	}
 	d.openInflux()
 	d.openClockBound()
+	d.openLeaps()
+	d.openSystemClock()
 	if err := d.openNode(); err != nil {
 		return d, err
 	}
@@ -177,6 +183,7 @@ func (d *daemon) close() {
 		}
 	}
 	d.closeClockBound()
+	d.closeSystemClock()
 	if d.influx != nil {
 		d.influx.writer.Close()
 	}

@@ -166,6 +166,7 @@ func (d *daemon) publish(p *node.Publication) {
 	if !d.datesHold(p) {
 		return // it is void, and the next publication says so
 	}
+	d.page.SetLeap(d.leapState())
 	if err := d.page.PublishReason(&p.Clock, p.Reason); err != nil {
 		d.log.Error("the page refuses the clock", "error", err)
 	}
@@ -175,6 +176,7 @@ func (d *daemon) publish(p *node.Publication) {
 	if d.server != nil {
 		d.server.Publish(p)
 	}
+	d.tellSystemClock()
 }
 
 // send sends a request and has its departure, or its failure, told to the node.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/clockd/clockd/hw"
 	"github.com/clockd/clockd/internal/config"
+	"github.com/clockd/clockd/internal/daemon/systemclock"
 	"github.com/clockd/clockd/internal/keys"
 	"github.com/clockd/clockd/internal/peerwire"
 	"github.com/clockd/clockd/virtualclock"
@@ -45,6 +46,9 @@ type Options struct {
 	Started func(served []netip.AddrPort)
 	// VMClock is the hypervisor's device; "": hw.VMClockPath.
 	VMClock string
+	// SystemClock, if not nil, is used in the place of the kernel's clock, and nothing is looked for that might own it: for tests, which must
+	// not touch this machine's.
+	SystemClock systemclock.Clock
 	// Lookup resolves names; nil: the system's resolver.
 	Lookup lookupFunc
 

@@ -97,6 +97,10 @@ func (d *daemon) apply(next *config.Config, locks *secrets) {
 	if !reflect.DeepEqual(before.ClockBound, next.ClockBound) {
 		d.openClockBound()
 	}
+	if before.SystemClock != next.SystemClock {
+		d.openLeaps()
+		d.openSystemClock()
+	}
 	d.openWeb() // always: certificates and tokens are renewed in their files
 	d.configureNode()
 	d.exchangeKeys()

@@ -95,6 +95,11 @@ func (d *daemon) status(s *node.Snapshot) *control.Status {
 	if d.influx != nil {
 		out.Influx = d.influx.writer.Status()
 	}
+	if d.steerer != nil {
+		c := d.steerer.Status()
+		out.SystemClock = &c
+	}
+	out.Leap = d.leapStatus(s.Time)
 	if d.recorder != nil {
 		bytes, ended := d.recorder.Status()
 		out.EventLog = &control.EventLog{Path: d.config.Log.Events, Bytes: bytes, Ended: ended}
@@ -168,6 +173,11 @@ func (d *daemon) trouble() []string {
 	if d.influx != nil {
 		add("InfluxDB: ", d.influx.writer.Status().Trouble)
 	}
+	if d.steerer != nil {
+		if c := d.steerer.Status(); c.State == control.SystemClockRefused {
+			add("the system clock is not steered: ", c.Explanation+": "+c.Detail)
+		}
+	}
 	if d.recorder != nil {
 		if _, ended := d.recorder.Status(); ended != "" {
 			add("the event log ended: ", ended)
@@ -240,6 +250,9 @@ func (d *daemon) source(s *node.Snapshot, x *node.SourceStatus) control.Source {
 		if out.Reason != reason.OK && slot.why != reason.OK {
 			out.Detail = slot.detail
 		}
+	}
+	if out.Reason == reason.SourceFalseticker && d.smears(s, x) {
+		out.Reason = reason.SourceSmears
 	}
 	out.Explanation = out.Reason.Explain()
 	if x.Received > 0 {

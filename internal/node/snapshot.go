@@ -195,3 +195,6 @@ func (n *Node) sourceStatus(i int, s *source, now hw.Ticks) SourceStatus {
 	}
 	return x
 }
+
+// Estimate returns the last fusion of the sources.
+func (n *Node) Estimate() roundtrip.Estimate { return n.estimate }

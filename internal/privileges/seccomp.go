@@ -41,7 +41,7 @@ var allowed = [...][]string{
 }
 
 // setClock are the calls by which the system's clock is steered.
-var setClock = []string{"adjtimex", "clock_adjtime", "clock_settime"}
+var setClock = []string{"adjtimex", "clock_adjtime", "clock_adjtime64"}
 
 // Confine makes the kernel refuse, with EPERM, every system call of this process that a clock does not need, from now on and in all
 // threads. steer allows the calls that steer the system's clock. An error says why it could not be; then nothing has changed.

@@ -124,6 +124,8 @@ func (c *Collector) walk(p *page) error {
 	w.ntp(s.Status.Server)
 	w.daemon(s)
 	w.influx(s.Status.Influx)
+	w.systemClock(s.Status.SystemClock)
+	w.leap(s.Status.Leap)
 	names := unique{}
 	for i := range s.Sources.Sources {
 		w.source(&s.Sources.Sources[i], names)
@@ -351,6 +353,48 @@ func (w *writer) daemon(s *control.Snapshot) {
 	w.put(daemonReloads, float64(s.Status.Config.Reloads))
 	w.put(daemonTroubles, float64(len(s.Status.Trouble)))
 	w.truth(daemonStamps, s.KernelStamps)
+}
+
+func (w *writer) systemClock(s *control.SystemClock) {
+	if s == nil {
+		return
+	}
+	for _, state := range []string{control.SystemClockWaiting, control.SystemClockFollowing, control.SystemClockHolding, control.SystemClockRefused} {
+		x := 0.0
+		if s.State == state {
+			x = 1
+		}
+		w.put(systemState, x, state)
+	}
+	w.put(systemReason, 1, s.Reason.String())
+	w.known(systemOffset, s.OffsetS)
+	if s.FrequencyPPM != nil {
+		w.put(systemFrequency, *s.FrequencyPPM*1e-6)
+	}
+	if s.SlewPPM != nil {
+		w.put(systemSlew, *s.SlewPPM*1e-6)
+	}
+	w.known(systemMaxError, s.MaxErrorS)
+	w.known(systemEstError, s.EstErrorS)
+	w.put(systemUpdates, float64(s.Updates))
+	w.put(systemSteps, float64(s.Steps))
+	w.put(systemStepped, s.SteppedS)
+	w.put(systemContested, float64(s.Contested))
+}
+
+func (w *writer) leap(s *control.Leap) {
+	if s == nil {
+		return
+	}
+	if s.ExpiresNS != nil {
+		w.put(leapTableExpiry, float64(*s.ExpiresNS)*1e-9)
+	}
+	if s.TAIOffsetS != nil {
+		w.put(leapTAI, float64(*s.TAIOffsetS))
+	}
+	if s.NextNS != nil {
+		w.put(leapNext, float64(*s.NextNS)*1e-9)
+	}
 }
 
 func (w *writer) influx(s *control.Influx) {

@@ -66,6 +66,9 @@ func full(n int) *control.Snapshot {
 		NTSAnswers: 3, NTS: &control.NTSServer{Exchanges: 2, Rejected: map[string]uint64{"key_exchange_rate": 1}}}
 	t.Influx = &control.Influx{Written: 70, Retries: 2, Dropped: map[string]uint64{"export_buffer": 3}, BufferedPoints: 5, SpooledBytes: 6, LastWriteAgeS: pointer(8.0),
 		LastErrorAgeS: pointer(9.0)}
+	t.SystemClock = &control.SystemClock{State: control.SystemClockFollowing, OffsetS: pointer(-2e-6), SlewPPM: pointer(0.5), FrequencyPPM: pointer(-12.0),
+		MaxErrorS: pointer(3e-4), EstErrorS: pointer(5e-6), Updates: 40, Steps: 1, SteppedS: -2.5}
+	t.Leap = &control.Leap{ExpiresNS: pointer(int64(1_782_604_800e9)), TAIOffsetS: pointer(int32(37)), NextNS: pointer(int64(1_767_225_600e9)), Sign: 1}
 	s.CorrectionS, s.KernelStamps, s.RateBound, s.GroupName = pointer(1.5), true, pointer(6e-5), "0a1b2c3d"
 	s.Promised = &agreement.Guarantee{Contraction: 0.5, Convergence: 1e-4, Precision: 2e-4, EnvelopeRate: 1e-5, Accuracy: 1e-3}
 	t.Group = &control.Group{Status: agreement.Sync, Members: n + 1, Faults: 1, Margin: -1, Rounds: 5, Skipped: 1, SpreadS: pointer(1e-4),
@@ -117,6 +120,9 @@ func TestAllThatIsKnownIsShown(t *testing.T) {
 		`clockd_ntp_drops_total{reason="request_rate"} 2`, `clockd_property_granularity_seconds 1e-09`, `clockd_property_convergence_bound_seconds 0.0001`,
 		`clockd_influx_points_total 70`, `clockd_influx_dropped_points_total{reason="export_buffer"} 3`, `clockd_influx_waiting_points{place="memory"} 5`,
 		`clockd_influx_waiting_bytes{place="spool"} 6`, `clockd_influx_last_write_age_seconds 8`,
+		`clockd_system_clock_state{state="following"} 1`, `clockd_system_clock_state{state="refused"} 0`, `clockd_system_clock_offset_seconds -2e-06`,
+		`clockd_system_clock_max_error_seconds 0.0003`, `clockd_system_clock_stepped_seconds -2.5`, `clockd_leap_tai_offset_seconds 37`,
+		`clockd_leap_table_expiry_timestamp_seconds 1.7826048e+09`, `clockd_leap_next_timestamp_seconds 1.7672256e+09`,
 		`clockd_sources{state="false"} 1`, `clockd_clock_next_poll_seconds 3`, `clockd_group_info{group="0a1b2c3d"} 1`,
 		`clockd_source_rejections_total{source="source0.example",reason="kiss_rate"} 0`, `clockd_clock_reports_total{reason="no_majority"} 0`,
 		`clockd_peer_interleaved{peer="peer0"} 0`, `clockd_ntp_drops_total{reason="request_denied"} 0`,
@@ -134,7 +140,7 @@ func TestWhatIsNotKnownHasNoSeries(t *testing.T) {
 	_, text := scrape(t, unknowing(), nil)
 	for _, absent := range []string{
 		"clockd_clock_bound_seconds ", "clockd_clock_rate", "clockd_clock_correction", "clockd_clock_slew_remaining", "clockd_clock_last_sample", "clockd_clock_holdover_age",
-		"clockd_clock_stratum", "clockd_property_precision", "clockd_property_accuracy", "clockd_property_reading_error", "clockd_property_convergence", "clockd_group_s", "clockd_group_m", "clockd_ntp_", "clockd_peer_", "clockd_influx_",
+		"clockd_clock_stratum", "clockd_property_precision", "clockd_property_accuracy", "clockd_property_reading_error", "clockd_property_convergence", "clockd_group_s", "clockd_group_m", "clockd_ntp_", "clockd_peer_", "clockd_influx_", "clockd_system_clock_", "clockd_leap_",
 		"clockd_source_offset", "clockd_source_half_width", "clockd_source_delay", "clockd_source_jitter", "clockd_source_stratum", "clockd_source_stamp", "clockd_source_interleaved",
 		"clockd_source_last_rejection", "clockd_property_rate", "clockd_source_rate", "clockd_source_server_error", "NaN", "+Inf",
 	} {

@@ -79,6 +79,20 @@ const (
 	influxWaitingBytes
 	influxWriteAge
 	influxErrorAge
+	systemState
+	systemReason
+	systemOffset
+	systemFrequency
+	systemSlew
+	systemMaxError
+	systemEstError
+	systemUpdates
+	systemSteps
+	systemStepped
+	systemContested
+	leapTableExpiry
+	leapTAI
+	leapNext
 	partyFamilies
 )
 
@@ -118,6 +132,7 @@ const (
 func clockFamilies() []metric {
 	const clock, property, group, ntp, daemon = "The clock", "The properties", "The group", "The NTP server", "The daemon"
 	const influx = "What is sent to InfluxDB"
+	const system = "The kernel's clock and leap seconds"
 	return []metric{
 		{"clockd_clock_status", "Whether the virtual clock can be trusted: 1 for the status that it has, 0 for the others. In synchronised and holdover its interval holds.", gauge, []string{"status"}, clock},
 		{"clockd_clock_kind", "What the clock's interval contains: true time (EXTERNAL) or only what the group's clocks have in common (INTERNAL): 1 for the one, 0 for the other.", gauge, []string{"kind"}, clock},
@@ -178,6 +193,20 @@ func clockFamilies() []metric {
 		{"clockd_influx_waiting_bytes", "What the waiting points take, by place.", gauge, []string{"place"}, influx},
 		{"clockd_influx_last_write_age_seconds", "How long ago InfluxDB last took points. Missing before the first.", gauge, nil, influx},
 		{"clockd_influx_last_error_age_seconds", "How long ago InfluxDB last did not take points. Missing if it always did.", gauge, nil, influx},
+		{"clockd_system_clock_state", "1 for the state of the kernel's clock, 0 for the others: waiting, following, holding, refused. Missing, as all of clockd_system_clock, unless [system_clock] is on.", gauge, []string{"state"}, system},
+		{"clockd_system_clock_reason", "1 with the reason code why the kernel's clock is not following; ok if it is.", gauge, []string{"reason"}, system},
+		{"clockd_system_clock_offset_seconds", "Virtual clock minus kernel's clock at the last update. Missing while it is not known.", gauge, nil, system},
+		{"clockd_system_clock_frequency_ratio", "The rate that the kernel's clock is programmed to, as a ratio above nominal.", gauge, nil, system},
+		{"clockd_system_clock_slew_ratio", "The part of that rate that amortises the offset.", gauge, nil, system},
+		{"clockd_system_clock_max_error_seconds", "What was written as the kernel's maxerror: a bound of its error. Missing unless it is following.", gauge, nil, system},
+		{"clockd_system_clock_estimated_error_seconds", "What was written as the kernel's esterror. Missing unless it is following.", gauge, nil, system},
+		{"clockd_system_clock_updates_total", "How often the kernel's clock was written.", counter, nil, system},
+		{"clockd_system_clock_steps_total", "How often it was stepped.", counter, nil, system},
+		{"clockd_system_clock_stepped_seconds", "The sum of the steps, with their signs.", gauge, nil, system},
+		{"clockd_system_clock_contested_total", "How often something else was found to have changed it.", counter, nil, system},
+		{"clockd_leap_table_expiry_timestamp_seconds", "When the table of leap seconds expires, in seconds since the Unix epoch. Missing without a table.", gauge, nil, system},
+		{"clockd_leap_tai_offset_seconds", "TAI minus UTC. Missing while it is not known.", gauge, nil, system},
+		{"clockd_leap_next_timestamp_seconds", "The end of the day that has a leap second, if one is to come within a day. Missing otherwise.", gauge, nil, system},
 	}
 }
 

@@ -148,6 +148,10 @@ type Status struct {
 	EventLog *EventLog `json:"event_log"`
 	// Influx is null when nothing is sent to InfluxDB.
 	Influx *Influx `json:"influx"`
+	// SystemClock is null when the kernel's clock is not to be touched.
+	SystemClock *SystemClock `json:"system_clock"`
+	// Leap is what is known of leap seconds.
+	Leap *Leap `json:"leap"`
 	// Trouble are things that are wrong with the daemon itself, for people.
 	Trouble []string `json:"trouble"`
 	// Reports counts what the node reported, by reason.
