@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -228,8 +230,11 @@ func (w *Writer) rearm() error {
 }
 
 func armForSetting(fd int) error {
-	const never = 1 << 40 // seconds since 1970
-	return unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &unix.ItimerSpec{Value: unix.Timespec{Sec: never}}, nil)
+	never := int64(math.MaxInt64) // nanoseconds since 1970
+	if math.MaxInt == math.MaxInt32 {
+		never = math.MaxInt32 * int64(time.Second) // all that the kernel's structure holds there
+	}
+	return unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &unix.ItimerSpec{Value: unix.NsecToTimespec(never)}, nil)
 }
 
 // readClocks reads them all, the narrowest of a few tries.
