@@ -10,6 +10,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/clockd/clockd/order/abcast/internal/etcdraft"
 	"github.com/clockd/clockd/reason"
 )
 
@@ -124,7 +125,7 @@ func (c *Core) startRaft() (err error) {
 		r.node, err = raft.NewRawNode(&raft.Config{
 			ID: uint64(c.config.ID), ElectionTick: electionTicks, HeartbeatTick: 2, Storage: r.storage, Applied: r.applied,
 			MaxSizePerMsg: 1 << 20, MaxInflightMsgs: 64, MaxUncommittedEntriesSize: 1 << 20,
-			CheckQuorum: true, PreVote: true, StepDownOnRemoval: true, Logger: quiet{},
+			CheckQuorum: true, PreVote: true, StepDownOnRemoval: true, Logger: etcdraft.Quiet(),
 		})
 	})
 	if err == nil {
@@ -154,14 +155,11 @@ func (r *raftState) fitCommit() error {
 	return r.storage.SetHardState(fitting)
 }
 
-// guard turns a panic of raft, which is how it says that its log contradicts itself, into Broken.
+// guard turns a panic of raft into Broken.
 func (c *Core) guard(f func()) {
-	defer func() {
-		if x := recover(); x != nil {
-			c.fail(fmt.Errorf("abcast: the raft log of process %d contradicts the group's (was its disk lost and its ID kept?): %v", c.config.ID, x))
-		}
-	}()
-	f()
+	if err := etcdraft.Guard(uint64(c.config.ID), f); err != nil {
+		c.fail(fmt.Errorf("abcast: %w", err))
+	}
 }
 
 func (r *raftState) voters() []ID {
@@ -310,19 +308,10 @@ func (c *Core) applyEntry(e *pb.Entry) {
 		if len(e.GetData()) > 0 {
 			c.apply(e.GetData())
 		}
-	case pb.EntryConfChange:
-		change := &pb.ConfChange{}
-		if err := proto.Unmarshal(e.GetData(), change); err != nil {
-			c.fail(fmt.Errorf("abcast: a change of the group: %w", err))
-			return
-		}
-		c.raft.conf = c.raft.node.ApplyConfChange(change)
-		c.raft.changed = true
-		c.setUniverse(c.raft.voters())
-	case pb.EntryConfChangeV2:
-		change := &pb.ConfChangeV2{}
-		if err := proto.Unmarshal(e.GetData(), change); err != nil {
-			c.fail(fmt.Errorf("abcast: a change of the group: %w", err))
+	case pb.EntryConfChange, pb.EntryConfChangeV2:
+		change, err := etcdraft.Change(e)
+		if err != nil {
+			c.fail(fmt.Errorf("abcast: %w", err))
 			return
 		}
 		c.raft.conf = c.raft.node.ApplyConfChange(change)
@@ -445,40 +434,16 @@ func (c *Core) receiveRaft(from Member, b []byte) error {
 
 // proposeMember asks raft to change the group by one process.
 func (c *Core) proposeMember(kind EventKind, id ID) error {
-	known := slices.Contains(c.universe, id)
-	change := &pb.ConfChange{NodeId: proto.Uint64(uint64(id)), Type: pb.ConfChangeAddNode.Enum()}
-	switch {
-	case kind == EventAddMember && known:
-		return fmt.Errorf("abcast: process %d is in the group already", id)
-	case kind == EventAddMember && (id == 0 || len(c.universe) >= maxMembers):
-		return fmt.Errorf("abcast: process %d cannot be added: IDs are not 0, and a group has %d processes at the most", id, maxMembers)
-	case kind == EventRemoveMember && (!known || len(c.universe) == 1):
-		return fmt.Errorf("abcast: process %d cannot be removed: it is not in the group, or is the last one", id)
-	case kind == EventRemoveMember:
-		change.Type = pb.ConfChangeRemoveNode.Enum()
+	change, err := etcdraft.Added(c.universe, id, maxMembers)
+	if kind == EventRemoveMember {
+		change, err = etcdraft.Removed(c.universe, id)
 	}
-	var err error
+	if err != nil {
+		return fmt.Errorf("abcast: %w", err)
+	}
 	c.guard(func() { err = c.raft.node.ProposeConfChange(change) })
 	if err != nil {
 		return fmt.Errorf("abcast: the change of the group by process %d was not proposed, try again when there is a leader: %w", id, err)
 	}
 	return nil
 }
-
-// quiet is raft's logger: what raft has to say, the core's status and counters say.
-type quiet struct{}
-
-func (quiet) Debug(...any)            {}
-func (quiet) Debugf(string, ...any)   {}
-func (quiet) Error(...any)            {}
-func (quiet) Errorf(string, ...any)   {}
-func (quiet) Info(...any)             {}
-func (quiet) Infof(string, ...any)    {}
-func (quiet) Warning(...any)          {}
-func (quiet) Warningf(string, ...any) {}
-
-// Fatal and Panic must not return; guard catches them.
-func (quiet) Fatal(v ...any)            { panic(fmt.Sprint(v...)) }     //nolint:forbidigo // raft must be stopped here; guard catches it
-func (quiet) Fatalf(f string, v ...any) { panic(fmt.Sprintf(f, v...)) } //nolint:forbidigo // as above
-func (quiet) Panic(v ...any)            { panic(fmt.Sprint(v...)) }     //nolint:forbidigo // as above
-func (quiet) Panicf(f string, v ...any) { panic(fmt.Sprintf(f, v...)) } //nolint:forbidigo // as above

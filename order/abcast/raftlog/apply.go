@@ -8,9 +8,9 @@ import (
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/clockd/clockd/order/abcast/core"
+	"github.com/clockd/clockd/order/abcast/internal/etcdraft"
 	"github.com/clockd/clockd/reason"
 )
 
@@ -42,18 +42,10 @@ func (e *Engine) applyEntry(x *pb.Entry) {
 		case data[0] == entryBatch:
 			e.applyBatch(data[1:])
 		}
-	case pb.EntryConfChange:
-		change := &pb.ConfChange{}
-		if err := proto.Unmarshal(data, change); err != nil {
-			e.fail(fmt.Errorf("raftlog: a change of the group: %w", err))
-			return
-		}
-		e.conf = e.node.ApplyConfChange(change)
-		e.setUniverse()
-	case pb.EntryConfChangeV2:
-		change := &pb.ConfChangeV2{}
-		if err := proto.Unmarshal(data, change); err != nil {
-			e.fail(fmt.Errorf("raftlog: a change of the group: %w", err))
+	case pb.EntryConfChange, pb.EntryConfChangeV2:
+		change, err := etcdraft.Change(x)
+		if err != nil {
+			e.fail(fmt.Errorf("raftlog: %w", err))
 			return
 		}
 		e.conf = e.node.ApplyConfChange(change)

@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/clockd/clockd/order/abcast/core"
+	"github.com/clockd/clockd/order/abcast/internal/etcdraft"
 	"github.com/clockd/clockd/order/abcast/internal/once"
 	"github.com/clockd/clockd/reason"
 )
@@ -113,7 +114,7 @@ func New(config core.Config, restart core.Restart) (*Engine, error) {
 	e.guard(func() {
 		e.node, err = raft.NewRawNode(&raft.Config{
 			ID: uint64(config.ID), ElectionTick: electionTicks, HeartbeatTick: 1, Storage: e.storage, Applied: e.applied, MaxSizePerMsg: 1 << 20, MaxInflightMsgs: 256,
-			MaxCommittedSizePerReady: 4 << 20, CheckQuorum: true, PreVote: true, StepDownOnRemoval: true, Logger: quiet{},
+			MaxCommittedSizePerReady: 4 << 20, CheckQuorum: true, PreVote: true, StepDownOnRemoval: true, Logger: etcdraft.Quiet(),
 		})
 	})
 	if err = errors.Join(err, e.broken); err != nil {
@@ -153,14 +154,11 @@ func prepare(c *core.Config) error {
 	return nil
 }
 
-// guard turns a panic of raft, which is how it says that its log contradicts itself, into broken.
+// guard turns a panic of raft into broken.
 func (e *Engine) guard(f func()) {
-	defer func() {
-		if x := recover(); x != nil {
-			e.fail(fmt.Errorf("raftlog: the raft log of process %d contradicts the group's (was its disk lost and its ID kept?): %v", e.config.ID, x))
-		}
-	}()
-	f()
+	if err := etcdraft.Guard(uint64(e.config.ID), f); err != nil {
+		e.fail(fmt.Errorf("raftlog: %w", err))
+	}
 }
 
 func (e *Engine) fail(err error) {
@@ -354,21 +352,3 @@ func (e *Engine) peer(id core.ID) *peer {
 	}
 	return nil
 }
-
-// quiet is raft's logger.
-type quiet struct{}
-
-func (quiet) Debug(...any)            {}
-func (quiet) Debugf(string, ...any)   {}
-func (quiet) Error(...any)            {}
-func (quiet) Errorf(string, ...any)   {}
-func (quiet) Info(...any)             {}
-func (quiet) Infof(string, ...any)    {}
-func (quiet) Warning(...any)          {}
-func (quiet) Warningf(string, ...any) {}
-
-// Fatal and Panic must not return; guard catches them.
-func (quiet) Fatal(v ...any)            { panic(fmt.Sprint(v...)) }     //nolint:forbidigo // raft must be stopped here; guard catches it
-func (quiet) Fatalf(f string, v ...any) { panic(fmt.Sprintf(f, v...)) } //nolint:forbidigo // as above
-func (quiet) Panic(v ...any)            { panic(fmt.Sprint(v...)) }     //nolint:forbidigo // as above
-func (quiet) Panicf(f string, v ...any) { panic(fmt.Sprintf(f, v...)) } //nolint:forbidigo // as above

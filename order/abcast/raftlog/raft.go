@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/clockd/clockd/order/abcast/core"
+	"github.com/clockd/clockd/order/abcast/internal/etcdraft"
 	"github.com/clockd/clockd/reason"
 )
 
@@ -185,19 +186,13 @@ func (e *Engine) release() {
 
 // proposeMember asks raft to change the group by one process.
 func (e *Engine) proposeMember(kind core.EventKind, id core.ID) error {
-	known := slices.Contains(e.universe, id)
-	change := &pb.ConfChange{NodeId: proto.Uint64(uint64(id)), Type: pb.ConfChangeAddNode.Enum()}
-	switch {
-	case kind == core.EventAddMember && known:
-		return fmt.Errorf("raftlog: process %d is in the group already", id)
-	case kind == core.EventAddMember && (id == 0 || len(e.universe) >= maxMembers):
-		return fmt.Errorf("raftlog: process %d cannot be added: IDs are not 0, and a group has %d processes at the most", id, maxMembers)
-	case kind == core.EventRemoveMember && (!known || len(e.universe) == 1):
-		return fmt.Errorf("raftlog: process %d cannot be removed: it is not in the group, or is the last one", id)
-	case kind == core.EventRemoveMember:
-		change.Type = pb.ConfChangeRemoveNode.Enum()
+	change, err := etcdraft.Added(e.universe, id, maxMembers)
+	if kind == core.EventRemoveMember {
+		change, err = etcdraft.Removed(e.universe, id)
 	}
-	var err error
+	if err != nil {
+		return fmt.Errorf("raftlog: %w", err)
+	}
 	e.guard(func() { err = e.node.ProposeConfChange(change) })
 	if err = errors.Join(err, e.broken); err != nil {
 		return fmt.Errorf("raftlog: the change of the group by process %d was not proposed, try again when there is a leader: %w", id, err)
